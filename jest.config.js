@@ -3,6 +3,7 @@ const shared = {
   testEnvironment: '<rootDir>/test/environment.cjs',
   roots: ['<rootDir>/test'],
   setupFilesAfterEnv: ['<rootDir>/test/setup.ts'],
+  restoreMocks: true,
   // Jest looks a global up through a trap of the context that tests run in, which takes a quarter of the time of those
   // with tensors. Modules are given these as their own; a test that replaces one of them has no effect.
   sandboxInjectedGlobals: [

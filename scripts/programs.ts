@@ -73,6 +73,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
         .map(name => `tsx test/extensions/language/${name}.ts`)
         .join(' && '),
       'late-kernels': 'tsx test/backends/parts/run.ts',
+      'models-cpu': 'LORA_MODELS=all jest --selectProjects slow -- models.slow',
       mutants: 'tsx scripts/mutants/run.ts',
       onnx: [
         'test/extensions/onnx/checkONNX.ts',

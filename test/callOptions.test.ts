@@ -39,8 +39,6 @@ beforeAll(async () => {
   tf.dispose([xs, ys]);
 });
 afterAll(() => {
-  disposeModel(model);
-  disposeModel(base);
   rmSync(folder, {recursive: true});
 });
 

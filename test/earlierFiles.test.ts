@@ -14,6 +14,8 @@ import {
 import {fromONNX} from 'tfjs-lora/onnx';
 import {useBackend} from './helpers';
 
+beforeAll(() => useBackend('cpu'));
+
 // Files are promises: what an earlier version wrote computes the same bits. `write.ts` beside them says how they came.
 
 const at = (name: string) => join(__dirname, 'fixtures/earlier', name);
@@ -44,8 +46,6 @@ const CONFIG: LoRAConfig = {
   trainInFull: ['head'],
   overrides: [{targets: ['hidden'], rank: 3, alpha: 2}],
 };
-
-beforeAll(() => useBackend('cpu'));
 
 test('an adapted model computes what it computed, and without its adapter what its base did', async () => {
   const model = await load('adapted');

@@ -1,11 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {adaptLayer, disposeModel, isLoRALayer, LoRADense, mergeLoRA, trainableVariables} from '../src/layers';
-import {numbers, useBackend, withoutLeaks} from './helpers';
+import {numbers, withoutLeaks} from './helpers';
 import {MemoryHandler} from './models';
-
-// The entry point alone: nothing of `tfjs-lora` is loaded here.
-
-beforeAll(() => useBackend('wasm'));
 
 /** A model of one LoRA layer around a kernel of ones, with A = [1, 2]ᵀ and B = [3]: W + A·B = [4, 7]ᵀ. */
 function byHand(): tf.LayersModel {
@@ -42,8 +38,6 @@ test('a model that is built by hand trains, loads from a file, and merges', asyn
   // dA = xᵀ·B = [3, 30]ᵀ and dB = x·A = 21: A = [−2, −28]ᵀ, B = [−18], and W stays.
   expect(outputOf(loaded)).toEqual([1 * (1 + 36) + 10 * (1 + 504)]);
   expect(trainableVariables(loaded)).toHaveLength(2);
-  [model, loaded, merged].forEach(disposeModel);
-  tf.dispose([x, y]);
 });
 
 test('adaptLayer takes the class of the layer, and leaks nothing', async () => {

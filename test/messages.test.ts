@@ -4,7 +4,6 @@ import {
   applyLoRA,
   combineAdapters,
   compileModel,
-  disposeModel,
   getAdapter,
   LoRAError,
   replaceHead,
@@ -12,8 +11,6 @@ import {
 } from '../src/index';
 import {embed} from '../src/transformers';
 import {useBackend} from './helpers';
-
-// What the library says to calls that lack an argument, and about values that are printed.
 
 beforeAll(() => useBackend('cpu'));
 
@@ -44,7 +41,6 @@ test.each<[string, (model: never) => unknown, string]>([
   }
   expect(error).toBeInstanceOf(LoRAError);
   expect((error as Error).message).toContain(message);
-  disposeModel(model);
 });
 
 test('an adapter says what it is', () => {
@@ -69,7 +65,6 @@ test('a budget for an untrained adapter says that it is untrained', async () => 
   const adapter: Adapter = getAdapter(model);
   await expect(combineAdapters(adapter, {budget: 40})).rejects.toThrow('The updates are all 0, as before training');
   await expect(combineAdapters(adapter, {budget: 2})).rejects.toThrow('budget must be at least 6, which is what');
-  adapter.dispose();
 });
 
 test('replaceHead proposes a place, and shows the last layers with weights', () => {

@@ -10,21 +10,16 @@ import * as landmarks from '../src/landmarks';
 import * as quantized from '../src/quantized';
 import * as sound from '../src/sound';
 import {crossEntropyFromLogits, perplexity} from '../src/transformers';
-import {useBackend} from './helpers';
 import {fakeElement} from './core/training/fakeElement';
 import {fileOf} from './extensions/language/ggufFiles';
 import {clip, wav} from './extensions/sound/clips';
 import {cnn, MemoryHandler, mlp} from './models';
 import {peftFiles, smallNetwork} from './peftNetworks';
+import {useBackend} from './helpers';
 
 beforeAll(async () => {
   await useBackend('cpu');
   shared = await language.loadGGUF(fileOf('llama'));
-});
-beforeEach(() => tf.engine().startScope());
-afterEach(() => {
-  tf.engine().endScope();
-  jest.restoreAllMocks();
 });
 
 /** Arguments with which an exported function works, made anew for each call. */

@@ -10,9 +10,9 @@ import {
   saveAdapter,
   toSafetensors,
 } from '../src';
-import {useBackend} from './helpers';
 import {MemoryHandler, mlp} from './models';
 import {peftFiles, smallNetwork} from './peftNetworks';
+import {useBackend} from './helpers';
 
 beforeAll(() => useBackend('cpu'));
 

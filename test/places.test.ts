@@ -38,8 +38,6 @@ test('adapters are saved at URL objects, whose escapes are read', async () => {
   (await loadAdapter(url)).dispose();
   await saveAdapter(model, pathToFileURL(at('a folder')), {format: 'peft'});
   expect(readdirSync(folder).sort()).toEqual(['a folder', 'an adapter.safetensors']);
-  disposeModel(model);
-  disposeModel(base);
 });
 
 test('checkpoints are saved at URL objects, with their number, and at those of a function', async () => {
@@ -51,9 +49,6 @@ test('checkpoints are saved at URL objects, with their number, and at those of a
   expect(readdirSync(folder).sort()).toEqual(['run-0', 'run-1']);
   expect(await resume(model, place)).toMatchObject({initialEpoch: 2});
   expect(await resume(model, slot => pathToFileURL(at(`run-${slot}`)))).toMatchObject({initialEpoch: 2});
-  tf.dispose([xs, ys]);
-  disposeModel(model);
-  disposeModel(base);
 });
 
 test('loadKerasModel reads a URL object, and the files that a page lets pick', async () => {
@@ -104,6 +99,4 @@ test('sounds are read by their paths and URLs', async () => {
   await expect(readSound(at('none.wav'))).rejects.toThrow('none.wav');
   const signal = AbortSignal.abort();
   await expect(readSound(path, 'The sound', {signal})).rejects.toMatchObject({code: 'ERR_ABORTED'});
-  features.dispose();
-  disposeModel(model);
 });

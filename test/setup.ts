@@ -9,6 +9,20 @@ supplyWasm();
 // Quiets the cpu backend's advice. (`IS_TEST` would switch on a per-kernel leak check that stock layers fail on wasm.)
 tf.enableProdMode();
 
+// Tests run on WASM unless they say otherwise. Each leaves the backend as it was, and its tensors are freed.
+beforeAll(() => tf.setBackend('wasm'));
+let backend = 'wasm';
+beforeEach(() => {
+  backend = tf.getBackend();
+  tf.engine().startScope();
+});
+afterEach(async () => {
+  tf.engine().endScope();
+  if (tf.getBackend() !== backend && backend in tf.engine().registryFactory) {
+    await tf.setBackend(backend);
+  }
+});
+
 declare global {
   // oxlint-disable-next-line typescript/no-namespace
   namespace jest {

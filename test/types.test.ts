@@ -14,10 +14,7 @@ import {loadTransformer} from 'tfjs-lora/transformers';
 import {useBackend, withoutLeaks} from './helpers';
 import {fixture} from './extensions/transformers/fixtures';
 
-// What a program may write and what it may not, held by `npm run typecheck`: each line under `@ts-expect-error` has to be
-// an error. What does not compile is refused when it runs too.
-
-beforeEach(() => useBackend('cpu'));
+beforeAll(() => useBackend('cpu'));
 
 const network = () => tf.sequential({layers: [tf.layers.dense({name: 'd', units: 4, inputShape: [4]})]});
 
@@ -73,7 +70,6 @@ test('a config has the options of its method alone', async () => {
   for (const [refused, config] of wrong) {
     expect(await refusal(() => applyLoRA(base, config))).toContain(refused);
   }
-  disposeModel(base);
 });
 
 test('adapters are combined with the options of the method alone, and with those that it needs', async () => {
@@ -109,9 +105,6 @@ test('adapters are combined with the options of the method alone, and with those
   for (const [refused, options] of wrong) {
     expect(await refusal(() => combined(options))).toContain(refused);
   }
-  adapter.dispose();
-  disposeModel(model);
-  disposeModel(base);
 });
 
 test('preferences are learned with the numbers and metrics of the method alone', async () => {
@@ -144,7 +137,6 @@ test('preferences are learned with the numbers and metrics of the method alone',
   for (const [refused, options] of wrong) {
     expect(await refusal(() => compilePreferences(model, options))).toContain(refused);
   }
-  disposeModel(model);
 });
 
 test('a model that is loaded without a tokenizer has none in its type', async () => {

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/backends';
-import {numbers, random, useBackend} from '../helpers';
+import {numbers, random} from '../helpers';
 import {expectAgreement} from './agreement';
 
 // Larger than what is left to the backend: 2¹² numbers.
@@ -82,33 +81,25 @@ test('slopes of more shapes than the values repeat these, and whole numbers are 
     ];
   }));
 
-describe.each(['cpu', 'wasm'])('on %s', backend => {
-  beforeEach(() => useBackend(backend));
+test('positive values and NaN pass slopes that are not finite', () => {
+  const slopes = tf.tensor2d([NaN, Infinity, -Infinity, 2], [1, 4]);
+  const x = tf.tensor2d([4, 1, 2, NaN, -1, -2, -3, -4], [2, 4]);
+  expect(numbers(tf.prelu(x, slopes))).toEqual([4, 1, 2, NaN, NaN, -Infinity, Infinity, -8]);
+  const whole = tf.tensor2d([[4], [-4]], [2, 1], 'int32');
+  expect(numbers(tf.prelu(whole, slopes))).toEqual([4, 4, 4, 4, NaN, -Infinity, Infinity, -8]);
+});
 
-  test('positive values and NaN pass slopes that are not finite', () => {
-    tf.tidy(() => {
-      const slopes = tf.tensor2d([NaN, Infinity, -Infinity, 2], [1, 4]);
-      const x = tf.tensor2d([4, 1, 2, NaN, -1, -2, -3, -4], [2, 4]);
-      expect(numbers(tf.prelu(x, slopes))).toEqual([4, 1, 2, NaN, NaN, -Infinity, Infinity, -8]);
-      const whole = tf.tensor2d([[4], [-4]], [2, 1], 'int32');
-      expect(numbers(tf.prelu(whole, slopes))).toEqual([4, 4, 4, 4, NaN, -Infinity, Infinity, -8]);
-    });
-  });
-
-  test('positive values pass such slopes in fused operations', () => {
-    tf.tidy(() => {
-      const x = tf.tensor2d([4, 1, 2, 3, -1, -2, -3, -4], [2, 4]);
-      const images = tf.reshape<tf.Rank.R4>(x, [1, 2, 1, 4]);
-      const each = {strides: 1, pad: 'same', activation: 'prelu'} as const;
-      const slopes = {preluActivationWeights: tf.tensor([NaN, Infinity, -Infinity, 2])};
-      const expected = [4, 1, 2, 3, NaN, -Infinity, Infinity, -8];
-      const identity = tf.eye(4);
-      const results = [
-        tf.fused.matMul({a: x, b: identity, activation: 'prelu', ...slopes}),
-        tf.fused.conv2d({x: images, filter: tf.reshape<tf.Rank.R4>(identity, [1, 1, 4, 4]), ...each, ...slopes}),
-        tf.fused.depthwiseConv2d({x: images, filter: tf.ones<tf.Rank.R4>([1, 1, 4, 1]), ...each, ...slopes}),
-      ];
-      expect(results.map(numbers)).toEqual([expected, expected, expected]);
-    });
-  });
+test('positive values pass such slopes in fused operations', () => {
+  const x = tf.tensor2d([4, 1, 2, 3, -1, -2, -3, -4], [2, 4]);
+  const images = tf.reshape<tf.Rank.R4>(x, [1, 2, 1, 4]);
+  const each = {strides: 1, pad: 'same', activation: 'prelu'} as const;
+  const slopes = {preluActivationWeights: tf.tensor([NaN, Infinity, -Infinity, 2])};
+  const expected = [4, 1, 2, 3, NaN, -Infinity, Infinity, -8];
+  const identity = tf.eye(4);
+  const results = [
+    tf.fused.matMul({a: x, b: identity, activation: 'prelu', ...slopes}),
+    tf.fused.conv2d({x: images, filter: tf.reshape<tf.Rank.R4>(identity, [1, 1, 4, 4]), ...each, ...slopes}),
+    tf.fused.depthwiseConv2d({x: images, filter: tf.ones<tf.Rank.R4>([1, 1, 4, 1]), ...each, ...slopes}),
+  ];
+  expect(results.map(numbers)).toEqual([expected, expected, expected]);
 });

@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/backends';
 import type {Padding, Shape4D} from '../../src/backends/shared/geometry';
 import {useBackend} from '../helpers';
 import {expectAgreement} from './agreement';

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/backends';
-import {BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
+import {BACKENDS, expectGradients, numbers, on, random} from '../helpers';
 import {expectAgreement} from './agreement';
 
 type Triple = [number, number, number];
@@ -48,10 +47,6 @@ function transposed(c: Case): {
       tf.conv3dTranspose(x as tf.Tensor5D, kernel as tf.Tensor5D, [c.n, ...shape, c.filters], c.strides, c.pad),
   };
 }
-
-beforeAll(async () => {
-  await useBackend('wasm');
-});
 
 test('a transposed 3-D convolution gives on wasm what it gives on cpu, and so do its gradients', () =>
   fc.assert(

@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/backends';
 import {useBackend, withoutLeaks} from '../helpers';
 import {expectAgreement} from './agreement';
 

@@ -1,48 +1,40 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/backends';
-import {BACKENDS, numbers, random, useBackend} from '../helpers';
+import {numbers, random, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
 // Each output is one of the inputs, so the gradient for an upstream dy must have dy at that input. That place is read
 // off the forward pass.
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  test.each<[size: number, shape: [number, number, number, number]]>([
-    [2, [2, 3, 2, 4]],
-    [2, [1, 2, 3, 12]],
-    [3, [2, 2, 2, 18]],
-  ])('the gradient of depthToSpace by %i brings each number of dy back to where it came from', (size, shape) => {
-    tf.tidy(() => {
-      const count = shape.reduce((product, length) => product * length, 1);
-      const places = tf.depthToSpace(tf.reshape<tf.Rank.R4>(tf.range(0, count), shape), size, 'NHWC');
-      const dy = random<tf.Rank.R4>(places.shape, 3);
-      const expected = new Array<number>(count);
-      const values = numbers(dy);
-      numbers(places).forEach((place, i) => (expected[place] = values[i]!));
-      const x = random<tf.Rank.R4>(shape, 4);
-      const dx = tf.grad(z => tf.depthToSpace(z as tf.Tensor4D, size, 'NHWC'))(x, dy);
-      expect(dx.shape).toEqual([...shape]);
-      expect(numbers(dx)).toEqual(expected);
-    });
-  });
+test.each<[size: number, shape: [number, number, number, number]]>([
+  [2, [2, 3, 2, 4]],
+  [2, [1, 2, 3, 12]],
+  [3, [2, 2, 2, 18]],
+])('the gradient of depthToSpace by %i brings each number of dy back to where it came from', (size, shape) => {
+  const count = shape.reduce((product, length) => product * length, 1);
+  const places = tf.depthToSpace(tf.reshape<tf.Rank.R4>(tf.range(0, count), shape), size, 'NHWC');
+  const dy = random<tf.Rank.R4>(places.shape, 3);
+  const expected = new Array<number>(count);
+  const values = numbers(dy);
+  numbers(places).forEach((place, i) => (expected[place] = values[i]!));
+  const x = random<tf.Rank.R4>(shape, 4);
+  const dx = tf.grad(z => tf.depthToSpace(z as tf.Tensor4D, size, 'NHWC'))(x, dy);
+  expect(dx.shape).toEqual([...shape]);
+  expect(numbers(dx)).toEqual(expected);
 });
 
 test('the gradient of depthToSpace with the channels first does so too', async () => {
   await useBackend('wasm'); // cpu knows channels last alone
-  tf.tidy(() => {
-    const shape: [number, number, number, number] = [2, 8, 3, 2];
-    const order = tf.reshape<tf.Rank.R4>(tf.range(0, 96), shape);
-    const places = numbers(tf.depthToSpace(order, 2, 'NCHW'));
-    const dy = random<tf.Rank.R4>([2, 2, 6, 4], 3);
-    const values = numbers(dy);
-    const expected = new Array<number>(96);
-    places.forEach((place, i) => (expected[place] = values[i]!));
-    const dx = tf.grad(z => tf.depthToSpace(z as tf.Tensor4D, 2, 'NCHW'))(order, dy);
-    expect(dx.shape).toEqual(shape);
-    expect(numbers(dx)).toEqual(expected);
-  });
+
+  const shape: [number, number, number, number] = [2, 8, 3, 2];
+  const order = tf.reshape<tf.Rank.R4>(tf.range(0, 96), shape);
+  const places = numbers(tf.depthToSpace(order, 2, 'NCHW'));
+  const dy = random<tf.Rank.R4>([2, 2, 6, 4], 3);
+  const values = numbers(dy);
+  const expected = new Array<number>(96);
+  places.forEach((place, i) => (expected[place] = values[i]!));
+  const dx = tf.grad(z => tf.depthToSpace(z as tf.Tensor4D, 2, 'NCHW'))(order, dy);
+  expect(dx.shape).toEqual(shape);
+  expect(numbers(dx)).toEqual(expected);
 });
 
 test.each<[size: number, shape: [number, number, number, number]]>([

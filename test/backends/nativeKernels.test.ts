@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/backends';
 import type {Shape4D} from '../../src/backends/shared/geometry';
 import {ADD_PRODUCT} from '../../src/backends/wasm/module/addProduct';
 import {AFFINE} from '../../src/backends/wasm/module/channels';
@@ -392,29 +391,26 @@ describe('gradients that are sums of many terms which almost cancel', () => {
     ['in the right of a wider product, over its rows', 40_000, 4, 40],
   ])('%s', async (_, rows, inner, columns) => {
     await useBackend('wasm');
-    tf.tidy(() => {
-      const [x, w] = [nearOne([rows, inner], 1), nearOne([inner, columns], 2)];
-      const acrossRows = rows > columns;
-      const lines = Array.from({length: acrossRows ? columns : rows}, (__, i) =>
-        shares(acrossRows ? rows : columns, i),
-      );
-      const dy = acrossRows ? tf.transpose(tf.tensor2d(lines)) : tf.tensor2d(lines);
-      const [dx, dw] = tf.grads((a, b) => tf.matMul(a, b))([x, w], dy) as [tf.Tensor2D, tf.Tensor2D];
-      const actual = acrossRows ? dw : tf.transpose(dx); // [inner, lines]
-      const others = acrossRows ? tf.transpose(x).dataSync() : w.dataSync(); // [inner, length]
-      const steps = acrossRows ? tf.transpose(dy).dataSync() : dy.dataSync(); // [lines, length]
-      const length = acrossRows ? rows : columns;
-      const expected = Array.from({length: inner * lines.length}, (__, at) => {
-        const [i, line] = [Math.floor(at / lines.length) * length, (at % lines.length) * length];
-        let sum = 0;
-        for (let k = 0; k < length; k++) {
-          sum += others[i + k]! * steps[line + k]!;
-        }
-        return sum;
-      });
-      // The terms add up to 2 without their signs. A single sum of float32 is off by several times as much.
-      expect(actual.dataSync()).toBeAllClose(expected, {rtol: 0, atol: 2e-6});
+
+    const [x, w] = [nearOne([rows, inner], 1), nearOne([inner, columns], 2)];
+    const acrossRows = rows > columns;
+    const lines = Array.from({length: acrossRows ? columns : rows}, (__, i) => shares(acrossRows ? rows : columns, i));
+    const dy = acrossRows ? tf.transpose(tf.tensor2d(lines)) : tf.tensor2d(lines);
+    const [dx, dw] = tf.grads((a, b) => tf.matMul(a, b))([x, w], dy) as [tf.Tensor2D, tf.Tensor2D];
+    const actual = acrossRows ? dw : tf.transpose(dx); // [inner, lines]
+    const others = acrossRows ? tf.transpose(x).dataSync() : w.dataSync(); // [inner, length]
+    const steps = acrossRows ? tf.transpose(dy).dataSync() : dy.dataSync(); // [lines, length]
+    const length = acrossRows ? rows : columns;
+    const expected = Array.from({length: inner * lines.length}, (__, at) => {
+      const [i, line] = [Math.floor(at / lines.length) * length, (at % lines.length) * length];
+      let sum = 0;
+      for (let k = 0; k < length; k++) {
+        sum += others[i + k]! * steps[line + k]!;
+      }
+      return sum;
     });
+    // The terms add up to 2 without their signs. A single sum of float32 is off by several times as much.
+    expect(actual.dataSync()).toBeAllClose(expected, {rtol: 0, atol: 2e-6});
   });
 });
 

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/backends';
-import {BACKENDS, numbers, random, useBackend} from '../helpers';
+import {numbers, random, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
 // Arguments that tfjs takes, and that its wasm backend computes otherwise than cpu, or beyond its memory.
@@ -70,53 +69,39 @@ test('a depthwise convolution of channels-first images is refused, as other conv
   expect(convolved).toThrow('does not support dataFormat');
 });
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(async () => {
-    await useBackend(backend);
-    tf.engine().startScope();
-  });
-  afterEach(() => tf.engine().endScope());
+test('a transposed convolution of another batch size is NaN where it has no images, and never more than asked', () => {
+  const ofBatch = (batch: number) =>
+    tf.conv2dTranspose(tf.tensor4d([2, 3], [2, 1, 1, 1]), tf.tensor4d([5], [1, 1, 1, 1]), [batch, 1, 1, 1], 1, 'same');
+  expect(numbers(ofBatch(3))).toEqual([10, 15, NaN]);
+  expect(numbers(ofBatch(1))).toEqual([10]);
+  expect(ofBatch(0).shape).toEqual([0, 1, 1, 1]);
+});
 
-  test('a transposed convolution of another batch size is NaN where it has no images, and never more than asked', () => {
-    const ofBatch = (batch: number) =>
-      tf.conv2dTranspose(
-        tf.tensor4d([2, 3], [2, 1, 1, 1]),
-        tf.tensor4d([5], [1, 1, 1, 1]),
-        [batch, 1, 1, 1],
-        1,
-        'same',
-      );
-    expect(numbers(ofBatch(3))).toEqual([10, 15, NaN]);
-    expect(numbers(ofBatch(1))).toEqual([10]);
-    expect(ofBatch(0).shape).toEqual([0, 1, 1, 1]);
-  });
+test('whole numbers are normalized, and stay whole', () => {
+  // (x − 1) / √(3 + 1)
+  const y = tf.batchNorm(tf.tensor2d([1, 7, 12], [3, 1], 'int32'), tf.tensor1d([1]), tf.tensor1d([3]), [0], [1], 1);
+  expect([y.dtype, numbers(y)]).toEqual(['int32', [0, 3, 5]]);
+});
 
-  test('whole numbers are normalized, and stay whole', () => {
-    // (x − 1) / √(3 + 1)
-    const y = tf.batchNorm(tf.tensor2d([1, 7, 12], [3, 1], 'int32'), tf.tensor1d([1]), tf.tensor1d([3]), [0], [1], 1);
-    expect([y.dtype, numbers(y)]).toEqual(['int32', [0, 3, 5]]);
-  });
+test('angles and quotients of truth values are truth values', () => {
+  const [a, b] = [tf.tensor1d([1, 1, 0, 0], 'bool'), tf.tensor1d([1, 0, 1, 0], 'bool')];
+  // The angles are π/4, π/2, 0 and 0; 1/0 and 0/0 are 0 as bytes.
+  expect(numbers(tf.atan2(a, b))).toEqual([0, 1, 0, 0]);
+  expect(numbers(tf.floorDiv(a, b))).toEqual([1, 0, 0, 0]);
+});
 
-  test('angles and quotients of truth values are truth values', () => {
-    const [a, b] = [tf.tensor1d([1, 1, 0, 0], 'bool'), tf.tensor1d([1, 0, 1, 0], 'bool')];
-    // The angles are π/4, π/2, 0 and 0; 1/0 and 0/0 are 0 as bytes.
-    expect(numbers(tf.atan2(a, b))).toEqual([0, 1, 0, 0]);
-    expect(numbers(tf.floorDiv(a, b))).toEqual([1, 0, 0, 0]);
-  });
+test('a prelu of nothing is nothing', () => {
+  expect(tf.prelu(tf.zeros([3, 2, 0]), tf.zeros([0])).shape).toEqual([3, 2, 0]);
+});
 
-  test('a prelu of nothing is nothing', () => {
-    expect(tf.prelu(tf.zeros([3, 2, 0]), tf.zeros([0])).shape).toEqual([3, 2, 0]);
-  });
+test('an empty tensor is transposed', () => {
+  expect(tf.transpose(tf.zeros([0, 6, 16]), [0, 2, 1]).shape).toEqual([0, 16, 6]);
+  expect(tf.transpose(tf.zeros([2, 0, 3]), [2, 0, 1]).shape).toEqual([3, 2, 0]);
+});
 
-  test('an empty tensor is transposed', () => {
-    expect(tf.transpose(tf.zeros([0, 6, 16]), [0, 2, 1]).shape).toEqual([0, 16, 6]);
-    expect(tf.transpose(tf.zeros([2, 0, 3]), [2, 0, 1]).shape).toEqual([3, 2, 0]);
-  });
-
-  test('what is scattered to an empty tensor goes nowhere', () => {
-    const first = tf.tensor2d([[0]], [1, 1], 'int32');
-    expect(tf.scatterND(first, tf.ones([1, 4]), [0, 4]).shape).toEqual([0, 4]);
-    expect(tf.tensorScatterUpdate(tf.zeros([0]), first, tf.ones([1])).shape).toEqual([0]);
-    expect(tf.sparseToDense(tf.tensor1d([0], 'int32'), tf.scalar(1), [0], tf.scalar(0)).shape).toEqual([0]);
-  });
+test('what is scattered to an empty tensor goes nowhere', () => {
+  const first = tf.tensor2d([[0]], [1, 1], 'int32');
+  expect(tf.scatterND(first, tf.ones([1, 4]), [0, 4]).shape).toEqual([0, 4]);
+  expect(tf.tensorScatterUpdate(tf.zeros([0]), first, tf.ones([1])).shape).toEqual([0]);
+  expect(tf.sparseToDense(tf.tensor1d([0], 'int32'), tf.scalar(1), [0], tf.scalar(0)).shape).toEqual([0]);
 });

@@ -1,6 +1,5 @@
 import {setFlagsFromString} from 'node:v8';
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/backends';
 import {useRelaxedSIMD} from '../../src/backends/loraKernels';
 import {BINARY} from '../../src/backends/wasm/module/binary';
 import {decodeBinary} from '../../src/backends/wasm/module/module';
@@ -13,10 +12,6 @@ const NEEDS_RELAXED = Uint8Array.from([
   ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 10, 20, 1, 18, 0],
   ...[0x41, 0, 0xfd, 0x0f, 0x41, 0, 0xfd, 0x0f, 0x41, 0, 0xfd, 0x0f, 0xfd, 0x85, 0x02, 0x1a, 0x0b],
 ]);
-
-beforeAll(async () => {
-  await useBackend('wasm');
-});
 
 afterEach(() => useRelaxedSIMD(false));
 

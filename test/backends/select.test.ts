@@ -1,30 +1,23 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/backends';
-import {BACKENDS, numbers, useBackend} from '../helpers';
+import {numbers} from '../helpers';
 import {expectAgreement} from './agreement';
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(() => useBackend(backend));
+test('truth values are chosen without a byte beyond the result', () => {
+  const condition = tf.tensor1d([1, 0, 1, 0, 0], 'bool');
+  const chosen = tf.where(condition, tf.ones([5], 'bool'), tf.zeros([5], 'bool'));
+  expect([chosen.dtype, numbers(chosen)]).toEqual(['bool', [1, 0, 1, 0, 0]]);
+});
 
-  test('truth values are chosen without a byte beyond the result', () => {
+test('a causal mask, the band below the diagonal, can be made again and again', () => {
+  // tfjs's own attention makes one at each call. The kernel of wasm wrote beyond it until the memory was out of
+  // order.
+  for (let length = 2; length < 40; length++) {
     tf.tidy(() => {
-      const condition = tf.tensor1d([1, 0, 1, 0, 0], 'bool');
-      const chosen = tf.where(condition, tf.ones([5], 'bool'), tf.zeros([5], 'bool'));
-      expect([chosen.dtype, numbers(chosen)]).toEqual(['bool', [1, 0, 1, 0, 0]]);
+      const mask = numbers(tf.linalg.bandPart(tf.ones([1, length, length], 'bool'), -1, 0));
+      const expected = Array.from({length: length ** 2}, (_, i) => Number(i % length <= Math.floor(i / length)));
+      expect(mask).toEqual(expected);
     });
-  });
-
-  test('a causal mask, the band below the diagonal, can be made again and again', () => {
-    // tfjs's own attention makes one at each call. The kernel of wasm wrote beyond it until the memory was out of
-    // order.
-    for (let length = 2; length < 40; length++) {
-      tf.tidy(() => {
-        const mask = numbers(tf.linalg.bandPart(tf.ones([1, length, length], 'bool'), -1, 0));
-        const expected = Array.from({length: length ** 2}, (_, i) => Number(i % length <= Math.floor(i / length)));
-        expect(mask).toEqual(expected);
-      });
-    }
-  });
+  }
 });
 
 test('a choice between two dtypes converts both, as on cpu', () =>

@@ -1,11 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/backends';
 import {stockKernel} from '../../src/backends/shared/registration';
-import {useBackend} from '../helpers';
-
-beforeAll(async () => {
-  await useBackend('wasm');
-});
 
 const x = () => tf.randomNormal([2, 9, 8, 16], 0, 1, 'float32', 1);
 const convolution = {strides: [2, 1], pad: 'same', dilations: [1, 1], dataFormat: 'NHWC'};
@@ -44,14 +38,12 @@ test.each<[name: string, inputs: () => tf.NamedTensorMap, attrs: Record<string, 
   ['Sum', () => ({x: x()}), {axis: [0, 1, 2], keepDims: true}],
   ['Transpose', () => ({x: tf.randomNormal([480, 33])}), {perm: [1, 0]}],
 ])('%s gives the numbers that the backend itself gives', (name, inputs, attrs) => {
-  tf.tidy(() => {
-    const call = {inputs: inputs(), attrs: attrs as tf.NamedAttrMap, backend: tf.backend()};
-    const info = stockKernel(name, 'wasm')!.kernelFunc(call) as tf.TensorInfo;
-    const expected = tf.engine().makeTensorFromTensorInfo(info);
-    const actual = tf.engine().runKernel<tf.Tensor>(name, call.inputs, call.attrs);
-    expect(actual.shape).toEqual(expected.shape);
-    expect(actual.dataSync()).toEqual(expected.dataSync());
-  });
+  const call = {inputs: inputs(), attrs: attrs as tf.NamedAttrMap, backend: tf.backend()};
+  const info = stockKernel(name, 'wasm')!.kernelFunc(call) as tf.TensorInfo;
+  const expected = tf.engine().makeTensorFromTensorInfo(info);
+  const actual = tf.engine().runKernel<tf.Tensor>(name, call.inputs, call.attrs);
+  expect(actual.shape).toEqual(expected.shape);
+  expect(actual.dataSync()).toEqual(expected.dataSync());
 });
 
 test.each(

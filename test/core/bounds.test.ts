@@ -20,11 +20,6 @@ import {
   sgd,
   withReplay,
 } from 'tfjs-lora';
-import {useBackend} from '../helpers';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
 
 /** Less than what any setting tells apart from nothing. */
 const BIT = 1e-9;

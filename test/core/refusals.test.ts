@@ -11,12 +11,7 @@ import {
   withAdapter,
 } from 'tfjs-lora';
 import {adaptLayer} from 'tfjs-lora/layers';
-import {useBackend} from '../helpers';
 import {MemoryHandler, mlp} from '../models';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
 
 /** An optimizer without a learning rate. */
 class Still extends tf.Optimizer {

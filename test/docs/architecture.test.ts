@@ -45,7 +45,5 @@ describe('"A LoRA layer in five minutes"', () => {
     const ran = await filesIn(run);
     const named = [...section.matchAll(/`([\w/]+\.ts)`/g)].map(([, path]) => path!);
     expect(ran.sort()).toEqual([...named].sort());
-    layer.dispose();
-    x.dispose();
   });
 });

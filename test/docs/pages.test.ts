@@ -3,7 +3,6 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import ts from 'typescript';
 import {disposeModel} from '../../src';
-import {useBackend} from '../helpers';
 import {MemoryHandler} from '../models';
 import {withFiles} from '../withFiles';
 import {blocksOf, nameOf, PAGES, printedBy, programOf, scriptsOf, surroundingsOf} from './pages';
@@ -139,7 +138,6 @@ test('code that is marked as JavaScript has no types', () => {
 });
 
 describe('the code of a page runs as it is written', () => {
-  beforeEach(() => useBackend('wasm'));
   let printed: string[];
   beforeEach(() => {
     printed = [];
@@ -148,7 +146,6 @@ describe('the code of a page runs as it is written', () => {
     jest.spyOn(process.stderr, 'write').mockImplementation(() => true);
   });
   afterEach(() => {
-    jest.restoreAllMocks();
     tf.disposeVariables();
   });
 

@@ -22,8 +22,6 @@ const folder = mkdtempSync(join(tmpdir(), 'language-engine-'));
 const path = join(folder, 'base.gguf');
 writeFileSync(path, withPositions('test/fixtures/gguf/llama.gguf', 512));
 afterAll(() => rmSync(folder, {recursive: true}));
-beforeAll(() => tf.setBackend('wasm'));
-
 const user = (content: string): ChatMessage => ({role: 'user', content});
 const assistant = (content: string): ChatMessage => ({role: 'assistant', content});
 

@@ -11,14 +11,13 @@ import {loadAdapter, saveAdapter} from 'tfjs-lora';
 import {written} from '../core/adapter/adapters';
 import {useBackend} from '../helpers';
 
-let folder: string;
-
 beforeAll(() => useBackend('cpu'));
+
+let folder: string;
 beforeEach(() => {
   folder = fs.mkdtempSync(join(tmpdir(), 'fileHandler-'));
 });
 afterEach(() => {
-  jest.restoreAllMocks();
   fs.rmSync(folder, {recursive: true});
 });
 
@@ -570,7 +569,6 @@ describe('an adapter in each form on disk', () => {
         const {config, tensors} = adapter;
         const values = Object.entries(tensors).map(([key, tensor]) => [key, tensor.arraySync()] as const);
         expect({config, tensors: Object.fromEntries(values)}).toEqual(expected);
-        adapter.dispose();
       }
     },
   );

@@ -17,16 +17,13 @@ import {numbers, useBackend} from '../helpers';
 import {mlp, stirFactors} from '../models';
 import {peftFiles, smallNetwork} from '../peftNetworks';
 
-let folder: string;
-
 beforeAll(() => useBackend('cpu'));
+
+let folder: string;
 beforeEach(() => {
-  tf.engine().startScope();
   folder = fs.mkdtempSync(join(tmpdir(), 'peftFolder-'));
 });
 afterEach(() => {
-  tf.engine().endScope();
-  jest.restoreAllMocks();
   fs.rmSync(folder, {recursive: true});
 });
 

@@ -68,7 +68,6 @@ beforeEach(() => {
     jest.spyOn(console, method).mockImplementation(() => undefined);
   }
 });
-afterEach(() => jest.restoreAllMocks());
 
 /** Runs a program, whose modules this test loads. */
 async function run(name: string): Promise<void> {

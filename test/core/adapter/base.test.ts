@@ -12,7 +12,7 @@ import {
   toSafetensors,
 } from '../../../src';
 import {quantizeBase} from '../../../src/quantized';
-import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {MemoryHandler, stirFactors, stirUpdates} from '../../models';
 
 /** The same architecture with other weights, drawn by a seed as tfjs draws them. */
@@ -53,125 +53,117 @@ async function trainedOn(base: tf.LayersModel, config = {}, size = 0.05): Promis
 
 let warn: jest.SpyInstance;
 beforeEach(() => {
-  tf.engine().startScope();
   warn = jest.spyOn(console, 'warn').mockImplementation();
 });
 afterEach(() => {
   warn.mockRestore();
-  tf.engine().endScope();
 });
 
 const warnings = () => warn.mock.calls.map(([text]) => text as string);
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(() => useBackend(backend));
+test('an adapter is silent on its base, also in other files of the same weights', async () => {
+  const base = network(1);
+  const bytes = await trainedOn(base);
+  const copy = network(1);
+  const half = network(1);
+  half.setWeights(base.getWeights().map(weight => tf.mul(weight, 1 + 2 ** -9))); // bfloat16 rounds by that at most
+  for (const model of [base, copy, half]) {
+    applyLoRA(model, await loadAdapter(bytes, {model}));
+  }
+  setAdapter(applyLoRA(copy, {rank: 4, targets: 'all'}), await loadAdapter(bytes));
+  expect(warnings()).toEqual([]);
+});
 
-  test('an adapter is silent on its base, also in other files of the same weights', async () => {
-    const base = network(1);
-    const bytes = await trainedOn(base);
-    const copy = network(1);
-    const half = network(1);
-    half.setWeights(base.getWeights().map(weight => tf.mul(weight, 1 + 2 ** -9))); // bfloat16 rounds by that at most
-    for (const model of [base, copy, half]) {
-      applyLoRA(model, await loadAdapter(bytes, {model}));
-    }
-    setAdapter(applyLoRA(copy, {rank: 4, targets: 'all'}), await loadAdapter(bytes));
-    expect(warnings()).toEqual([]);
-  });
+test.each([8, 4] as const)('a base of %d bits is the same base, either way', async bits => {
+  const base = network(1);
+  const quantized = await quantizeBase(base, {bits, targets: ['mix', 'hidden']});
+  const fromFloats = await loadAdapter(await trainedOn(base, {targets: ['mix', 'hidden']}));
+  const fromBits = await loadAdapter(await trainedOn(quantized, {targets: ['mix', 'hidden']}));
+  applyLoRA(quantized, fromFloats);
+  applyLoRA(base, fromBits);
+  expect(warnings()).toEqual([]);
+  applyLoRA(network(5), fromBits);
+  expect(warnings()).toEqual([expect.stringMatching('the kernels of mix, hidden differ')]);
+});
 
-  test.each([8, 4] as const)('a base of %d bits is the same base, either way', async bits => {
-    const base = network(1);
-    const quantized = await quantizeBase(base, {bits, targets: ['mix', 'hidden']});
-    const fromFloats = await loadAdapter(await trainedOn(base, {targets: ['mix', 'hidden']}));
-    const fromBits = await loadAdapter(await trainedOn(quantized, {targets: ['mix', 'hidden']}));
-    applyLoRA(quantized, fromFloats);
-    applyLoRA(base, fromBits);
-    expect(warnings()).toEqual([]);
-    applyLoRA(network(5), fromBits);
-    expect(warnings()).toEqual([expect.stringMatching('the kernels of mix, hidden differ')]);
-  });
-
-  test('another base is warned of once, however the adapter gets to it', async () => {
-    const bytes = await trainedOn(network(1));
-    const other = network(5);
-    const message = expect.stringMatching(
-      /^The adapter was trained on another base: the kernels of conv, mix, hidden, out differ\. .* Apply it to the model that it was trained on/,
-    ) as string;
-    for (const use of [
-      async () => void applyLoRA(other, await loadAdapter(bytes)),
-      async () => setAdapter(applyLoRA(other, {targets: 'all'}), await loadAdapter(bytes)),
-      async () => expect(await loadAdapter(bytes, {model: other})).toBeDefined(),
-    ]) {
-      warn.mockClear();
-      await use();
-      expect(warnings().filter(text => !text.startsWith('Left as'))).toEqual([message]);
-    }
-    const adapter = await loadAdapter(bytes);
-    const model = applyLoRA(other, adapter);
+test('another base is warned of once, however the adapter gets to it', async () => {
+  const bytes = await trainedOn(network(1));
+  const other = network(5);
+  const message = expect.stringMatching(
+    /^The adapter was trained on another base: the kernels of conv, mix, hidden, out differ\. .* Apply it to the model that it was trained on/,
+  ) as string;
+  for (const use of [
+    async () => void applyLoRA(other, await loadAdapter(bytes)),
+    async () => setAdapter(applyLoRA(other, {targets: 'all'}), await loadAdapter(bytes)),
+    async () => expect(await loadAdapter(bytes, {model: other})).toBeDefined(),
+  ]) {
     warn.mockClear();
-    setAdapter(model, scaleAdapter(adapter, 0.5));
-    setAdapter(model, adapter);
-    expect(warnings()).toEqual([]);
-  });
+    await use();
+    expect(warnings().filter(text => !text.startsWith('Left as'))).toEqual([message]);
+  }
+  const adapter = await loadAdapter(bytes);
+  const model = applyLoRA(other, adapter);
+  warn.mockClear();
+  setAdapter(model, scaleAdapter(adapter, 0.5));
+  setAdapter(model, adapter);
+  expect(warnings()).toEqual([]);
+});
 
-  test('a base that has the adapter in its weights already is warned of, however small the update is', async () => {
-    const base = network(1);
-    for (const config of [{}, {init: 'pissa'}, {rank: 4, alpha: 16, rankStabilized: true}]) {
-      const adapter = await loadAdapter(await trainedOn(base, config));
-      const merged = mergeLoRA(applyLoRA(base, adapter));
-      warn.mockClear();
-      const again = applyLoRA(merged, scaleAdapter(adapter, 0.5));
-      expect(warnings()).toEqual([expect.stringMatching('^The weights of this model already contain the adapter')]);
-      setAdapter(again, adapter); // of the same base: not again
-      expect(warnings()).toHaveLength(1);
-      // Another small change of the same kernels is another training, not a merge.
-      const other = mergeLoRA(applyLoRA(base, await loadAdapter(await trainedOn(base, {seed: 9, rank: 1}))));
-      warn.mockClear();
-      applyLoRA(other, await loadAdapter(await toSafetensors(adapter)));
-      expect(warnings()).toEqual([]);
-    }
-  });
-
-  test('the base is as it was before it trained along', async () => {
-    const base = network(1);
-    const model = applyLoRA(base, {rank: 2, freezeBaseLayer: false, targets: ['hidden', 'out']});
-    stirUpdates(model);
-    const adapter = await loadAdapter(await toSafetensors(model));
-    applyLoRA(base, adapter);
-    setAdapter(model, adapter);
-    expect(warnings()).toEqual([]);
-    applyLoRA(network(5), adapter);
-    expect(warnings()).toHaveLength(1);
-  });
-
-  test('a combination has the base that its parts share, and says if they share none', async () => {
-    const [base, other] = [network(1), network(5)];
-    const model = applyLoRA(base, {rank: 2, targets: ['out']});
-    const parts = [await loadAdapter(await trainedOn(base)), getAdapter(model)].map(adapter => ({
-      adapter,
-      weight: 0.5,
-    }));
-    const mix = await loadAdapter(await toSafetensors(await combineAdapters(parts, {rank: 1})));
-    applyLoRA(base, mix);
-    expect(warnings()).toEqual([]);
-    applyLoRA(other, mix);
-    expect(warnings()).toEqual([expect.stringMatching('^The adapter was trained on another base')]);
+test('a base that has the adapter in its weights already is warned of, however small the update is', async () => {
+  const base = network(1);
+  for (const config of [{}, {init: 'pissa'}, {rank: 4, alpha: 16, rankStabilized: true}]) {
+    const adapter = await loadAdapter(await trainedOn(base, config));
+    const merged = mergeLoRA(applyLoRA(base, adapter));
     warn.mockClear();
-    const strangers = [...parts, {adapter: await loadAdapter(await trainedOn(other)), weight: 1}];
-    const broken = await combineAdapters(strangers);
-    expect(warnings()).toEqual([
-      expect.stringMatching(
-        '^The adapters were trained on different bases: the kernels of conv, hidden, mix, out differ',
-      ),
-    ]);
-    applyLoRA(base, broken);
+    const again = applyLoRA(merged, scaleAdapter(adapter, 0.5));
+    expect(warnings()).toEqual([expect.stringMatching('^The weights of this model already contain the adapter')]);
+    setAdapter(again, adapter); // of the same base: not again
     expect(warnings()).toHaveLength(1);
-  });
+    // Another small change of the same kernels is another training, not a merge.
+    const other = mergeLoRA(applyLoRA(base, await loadAdapter(await trainedOn(base, {seed: 9, rank: 1}))));
+    warn.mockClear();
+    applyLoRA(other, await loadAdapter(await toSafetensors(adapter)));
+    expect(warnings()).toEqual([]);
+  }
+});
+
+test('the base is as it was before it trained along', async () => {
+  const base = network(1);
+  const model = applyLoRA(base, {rank: 2, freezeBaseLayer: false, targets: ['hidden', 'out']});
+  stirUpdates(model);
+  const adapter = await loadAdapter(await toSafetensors(model));
+  applyLoRA(base, adapter);
+  setAdapter(model, adapter);
+  expect(warnings()).toEqual([]);
+  applyLoRA(network(5), adapter);
+  expect(warnings()).toHaveLength(1);
+});
+
+test('a combination has the base that its parts share, and says if they share none', async () => {
+  const [base, other] = [network(1), network(5)];
+  const model = applyLoRA(base, {rank: 2, targets: ['out']});
+  const parts = [await loadAdapter(await trainedOn(base)), getAdapter(model)].map(adapter => ({
+    adapter,
+    weight: 0.5,
+  }));
+  const mix = await loadAdapter(await toSafetensors(await combineAdapters(parts, {rank: 1})));
+  applyLoRA(base, mix);
+  expect(warnings()).toEqual([]);
+  applyLoRA(other, mix);
+  expect(warnings()).toEqual([expect.stringMatching('^The adapter was trained on another base')]);
+  warn.mockClear();
+  const strangers = [...parts, {adapter: await loadAdapter(await trainedOn(other)), weight: 1}];
+  const broken = await combineAdapters(strangers);
+  expect(warnings()).toEqual([
+    expect.stringMatching(
+      '^The adapters were trained on different bases: the kernels of conv, hidden, mix, out differ',
+    ),
+  ]);
+  applyLoRA(base, broken);
+  expect(warnings()).toHaveLength(1);
 });
 
 describe('a file', () => {
-  beforeEach(() => useBackend('cpu'));
-
   test('names the base in a few bytes for each layer, in either format', async () => {
     const base = network(1);
     const model = applyLoRA(base, {rank: 8, targets: 'all'});
@@ -229,7 +221,5 @@ describe('a file', () => {
       disposeModel(merged);
       disposeModel(model);
     });
-    disposeModel(base);
-    disposeModel(other);
   });
 });

@@ -16,7 +16,7 @@ import {
   withAdapter,
 } from 'tfjs-lora';
 import {Mix} from '../../customLayers';
-import {numbers, random, useBackend} from '../../helpers';
+import {numbers, random} from '../../helpers';
 import {baseWeights, MemoryHandler, predictions, type Specimen, stir, stirFactors, train} from '../../models';
 
 // All that an adapter can carry beside factors, together: a new head, biases, the names of weights of a user's class.
@@ -24,11 +24,6 @@ import {baseWeights, MemoryHandler, predictions, type Specimen, stir, stirFactor
 const {layers} = tf;
 
 beforeAll(() => registerAdaptable('Mix', {weights: ['mix_Kernel']}));
-beforeEach(async () => {
-  await useBackend('cpu');
-  tf.engine().startScope();
-});
-afterEach(() => tf.engine().endScope());
 
 function base(): Specimen {
   const model = tf.sequential({

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {loadAdapter, type KeyMap, LoRAError} from '../../../src';
 import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {countingCalls} from '../../work';
 
 /** More than the steps that an import may spend on patterns. What is tested here took many times as many, unbounded. */
@@ -49,19 +49,16 @@ async function attempt(
   return {message, calls};
 }
 
-const MANY = modulesLike(i => `m.layers.${i % 97}.q${i}`, 50_000);
-const SOME = MANY.slice(0, 10_000);
+const MANY = modulesLike(i => `m.layers.${i % 97}.q${i}`, 5_000);
 const DO_NOT_MATCH = /do not match the model/;
 const TOO_LONG = /takes too long/;
 
 const callsOf = countingCalls();
 
-beforeEach(() => useBackend('cpu'));
-
 test.each([
-  ['a hundred thousand tensors', MANY, {}, {}, DO_NOT_MATCH],
-  ['a pattern for each of many modules', SOME, {rank_pattern: tableOf(SOME)}, {}, DO_NOT_MATCH],
-  ['many modules that come whole', SOME, {modules_to_save: MANY.slice(40_000)}, {}, DO_NOT_MATCH],
+  ['ten thousand tensors', MANY, {}, {}, DO_NOT_MATCH],
+  ['a pattern for each of many modules', MANY, {rank_pattern: tableOf(MANY)}, {}, DO_NOT_MATCH],
+  ['many modules that come whole', MANY, {modules_to_save: MANY.slice(1_000)}, {}, DO_NOT_MATCH],
   [
     'patterns that can match in very many ways',
     modulesLike(i => `${'a'.repeat(100)}${i}`, 10_000),
@@ -94,7 +91,8 @@ test.each([
   await withoutLeaks(async () => {
     const result = await attempt(modules, config, keyMap);
     expect(result.message).toMatch(message);
-    expect(result.calls).toBeLessThan(FEW);
+    // Work that is quadratic in the modules alone takes 25 million calls.
+    expect(result.calls).toBeLessThan(modules === MANY ? FEW / 10 : FEW);
   });
 });
 

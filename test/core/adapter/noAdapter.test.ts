@@ -13,16 +13,7 @@ import {
   toSafetensors,
   withAdapter,
 } from '../../../src';
-import {useBackend} from '../../helpers';
 import {MemoryHandler, mlp, predictions, stirFactors} from '../../models';
-
-// What every function does that is given something else where it takes an adapter.
-
-beforeEach(async () => {
-  await useBackend('cpu');
-  tf.engine().startScope();
-});
-afterEach(() => tf.engine().endScope());
 
 const specimen = () => {
   const {model, inputs} = mlp();

@@ -1,14 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, getAdapter, LoRAError, scaleAdapter, setAdapter} from 'tfjs-lora';
-import {numbers, useBackend} from '../../helpers';
+import {numbers} from '../../helpers';
 import {baseWeights, cnn, predictions, train} from '../../models';
 import {times, updateOf, written} from './adapters';
-
-beforeEach(async () => {
-  await useBackend('cpu');
-  tf.engine().startScope();
-});
-afterEach(() => tf.engine().endScope());
 
 test.each([0, 0.5, 1, 3])('an adapter at strength %p has as many times the updates, and shares its buffers', k => {
   const adapter = written({

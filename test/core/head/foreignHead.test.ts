@@ -10,16 +10,10 @@ import {
   saveAdapter,
   toSafetensors,
 } from 'tfjs-lora';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {MemoryHandler, mlp, predictions} from '../../models';
 
 const {layers} = tf;
-
-beforeEach(async () => {
-  await useBackend('cpu');
-  tf.engine().startScope();
-});
-afterEach(() => tf.engine().endScope());
 
 /** An adapter that brings a head of a Dense, 6 → 2. */
 function denseHead(): {base: tf.LayersModel; adapter: Adapter} {

@@ -1,14 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, planLoRA, removeLoRA, replaceHead} from 'tfjs-lora';
-import {useBackend} from '../../helpers';
 
 const {layers} = tf;
-
-beforeEach(async () => {
-  await useBackend('cpu');
-  tf.engine().startScope();
-});
-afterEach(() => tf.engine().endScope());
 
 const classes = (units = 3) => layers.dense({units, name: 'classes'});
 const dense = (name: string, units: number) => layers.dense({units, name, activation: 'relu'});

@@ -13,7 +13,7 @@ import {
   saveAdapter,
   setAdapter,
 } from 'tfjs-lora';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, withoutLeaks} from '../../helpers';
 import {
   baseWeights,
   cnn,
@@ -51,124 +51,115 @@ function outputsAt(model: tf.LayersModel, name: string, inputs: tf.Tensor[]): tf
   return part.predict(inputs.length === 1 ? inputs[0]! : inputs) as tf.Tensor;
 }
 
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
+test.each([
+  ['a sequential model, before its last layer with weights', mlp, undefined, 'hidden'],
+  ['a sequential model, where it is told', cnn, 'pool', 'pool'],
+  ['a functional model with several inputs and a shared layer', shared, undefined, 'joined'],
+] as const)('on %s, new layers follow the body, which shares its buffers', (_, make, after, place) => {
+  const {model, inputs} = make();
+  const [before, predicted] = [baseWeights(model), predictions(model, inputs)];
+  const {numDataBuffers} = tf.memory();
+  const body = outputsAt(model, place, inputs);
+  const flat = body.rank > 2 ? [layers.flatten({name: 'new_flat'})] : [];
+  const head = layers.dense({units: 3, useBias: false, name: 'classes'});
+  const between = tf.memory().numDataBuffers;
+  const built = replaceHead(model, [...flat, head], after === undefined ? {} : {after});
+  expect(tf.memory().numDataBuffers).toBe(between + 1);
+  const kernel = built.getLayer('classes').getWeights()[0] as tf.Tensor2D;
+  const expected = tf.matMul(tf.reshape(body, [body.shape[0], -1]), kernel);
+  expect(predictions(built, inputs)[0]).toBeAllClose(numbers(expected));
+  expect(built.layers.at(-1)!.name).toBe('classes');
+  expect(built.layers.map(({name}) => name)).not.toContain('head');
+  disposeModel(built);
+  expect(tf.memory().numDataBuffers).toBeGreaterThan(numDataBuffers);
+  expect(baseWeights(model)).toEqual(before);
+  expect(predictions(model, inputs)).toEqual(predicted);
+  expect(head.built).toBe(false);
+});
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(() => useBackend(backend));
-
-  test.each([
-    ['a sequential model, before its last layer with weights', mlp, undefined, 'hidden'],
-    ['a sequential model, where it is told', cnn, 'pool', 'pool'],
-    ['a functional model with several inputs and a shared layer', shared, undefined, 'joined'],
-  ] as const)('on %s, new layers follow the body, which shares its buffers', (_, make, after, place) => {
-    const {model, inputs} = make();
-    const [before, predicted] = [baseWeights(model), predictions(model, inputs)];
-    const {numDataBuffers} = tf.memory();
-    const body = outputsAt(model, place, inputs);
-    const flat = body.rank > 2 ? [layers.flatten({name: 'new_flat'})] : [];
-    const head = layers.dense({units: 3, useBias: false, name: 'classes'});
-    const between = tf.memory().numDataBuffers;
-    const built = replaceHead(model, [...flat, head], after === undefined ? {} : {after});
-    expect(tf.memory().numDataBuffers).toBe(between + 1);
-    const kernel = built.getLayer('classes').getWeights()[0] as tf.Tensor2D;
-    const expected = tf.matMul(tf.reshape(body, [body.shape[0], -1]), kernel);
-    expect(predictions(built, inputs)[0]).toBeAllClose(numbers(expected));
-    expect(built.layers.at(-1)!.name).toBe('classes');
-    expect(built.layers.map(({name}) => name)).not.toContain('head');
-    disposeModel(built);
-    expect(tf.memory().numDataBuffers).toBeGreaterThan(numDataBuffers);
-    expect(baseWeights(model)).toEqual(before);
-    expect(predictions(model, inputs)).toEqual(predicted);
-    expect(head.built).toBe(false);
-  });
-
-  test('a model that begins a sequential one is a place like any other', async () => {
-    // tfjs lays such a model's own calls into the graph of the other, and none of the model itself.
-    const make = () => {
-      const body = tf.sequential({
-        name: 'body',
-        layers: [
-          layers.dense({units: 4, inputShape: [5], name: 'one'}),
-          layers.dense({units: 3, activation: 'tanh', name: 'two'}),
-        ],
-      });
-      return tf.sequential({layers: [body, layers.dense({units: 2, name: 'head'})]});
-    };
-    const model = make();
-    const x = tf.ones([4, 5]);
-    const built = replaceHead(model, [layers.dense({units: 3, useBias: false, name: 'classes'})], {after: 'body'});
-    const features = (model.getLayer('body') as tf.LayersModel).predict(x) as tf.Tensor2D;
-    const kernel = built.getLayer('classes').getWeights()[0] as tf.Tensor2D;
-    expect(predictions(built, [x])[0]).toBeAllClose(numbers(tf.matMul(features, kernel)));
-    const adapted = applyLoRA(built, {rank: 1});
-    await train(adapted, [x]);
-    expect(predictions(applyLoRA(model, await throughFile(adapted)), [x])).toEqual(predictions(adapted, [x]));
-  });
-
-  test.each([
-    ['a convolutional model', cnn],
-    ['a nested model', nested],
-    ['a model with a shared layer', shared],
-  ] as const)('the adapter of %s brings its new head to the plain base', async (_, make) => {
-    const [{model, inputs}, fresh] = [make(), make()];
-    const adapted = applyLoRA(replaceHead(model, newHead()), {rank: 2, seed: 1});
-    expect(getAdapter(adapted).config.trainable).toEqual(['new_hidden', 'classes']);
-    await train(adapted, inputs);
-    const adapter = await throughFile(adapted);
-    const again = applyLoRA(fresh.model, adapter);
-    expect(predictions(again, inputs)).toEqual(predictions(adapted, inputs));
-    expect(again.trainableWeights).toHaveLength(adapted.trainableWeights.length);
-    expect(getAdapter(again).config).toEqual(adapter.config);
-    const viaModel = await reloaded(again);
-    expect(predictions(viaModel, inputs)).toEqual(predictions(adapted, inputs));
-    expect(getAdapter(viaModel).config).toEqual(adapter.config);
-    setAdapter(viaModel, null);
-    setAdapter(viaModel, adapter);
-    expect(predictions(viaModel, inputs)).toEqual(predictions(adapted, inputs));
-    const merged = await reloaded(mergeLoRA(again));
-    expect(predictions(merged, inputs)[0]).toBeAllClose(predictions(adapted, inputs)[0]!);
-    await train(again, inputs);
-    expect(baseWeights(fresh.model)).toEqual(baseWeights(make().model));
-  });
-
-  test('removing the adapter restores the head, and a new adapter contains it again', async () => {
-    const {model, inputs} = mlp();
-    const built = replaceHead(model, newHead());
-    const before = predictions(built, inputs);
-    const adapted = applyLoRA(built, {rank: 2});
-    await train(adapted, inputs);
-    const again = await reloaded(adapted);
-    for (const each of [adapted, again]) {
-      expect(predictions(each, inputs)).not.toEqual(before);
-      const plain = removeLoRA(each);
-      expect(predictions(plain, inputs)).toEqual(before);
-      expect(getAdapter(applyLoRA(plain)).config.head).toEqual(getAdapter(adapted).config.head);
-      setAdapter(each, null);
-      expect(predictions(each, inputs)).toEqual(before);
-    }
-    expect(getAdapter(applyLoRA(mergeLoRA(adapted))).config.head).toBeUndefined();
-  });
-
-  test('from base to adapter and back nothing is left', async () => {
-    await withoutLeaks(async () => {
-      const {model, inputs} = cnn();
-      const built = replaceHead(model, newHead());
-      const adapted = applyLoRA(built, {rank: 2});
-      await train(adapted, inputs, {epochs: 1});
-      const adapter = getAdapter(adapted);
-      const again = applyLoRA(model, adapter);
-      const [merged, plain] = [mergeLoRA(again), removeLoRA(again)];
-      adapter.dispose();
-      [merged, plain, again, adapted, built, model].forEach(each => disposeModel(each));
-      tf.dispose(inputs);
+test('a model that begins a sequential one is a place like any other', async () => {
+  // tfjs lays such a model's own calls into the graph of the other, and none of the model itself.
+  const make = () => {
+    const body = tf.sequential({
+      name: 'body',
+      layers: [
+        layers.dense({units: 4, inputShape: [5], name: 'one'}),
+        layers.dense({units: 3, activation: 'tanh', name: 'two'}),
+      ],
     });
+    return tf.sequential({layers: [body, layers.dense({units: 2, name: 'head'})]});
+  };
+  const model = make();
+  const x = tf.ones([4, 5]);
+  const built = replaceHead(model, [layers.dense({units: 3, useBias: false, name: 'classes'})], {after: 'body'});
+  const features = (model.getLayer('body') as tf.LayersModel).predict(x) as tf.Tensor2D;
+  const kernel = built.getLayer('classes').getWeights()[0] as tf.Tensor2D;
+  expect(predictions(built, [x])[0]).toBeAllClose(numbers(tf.matMul(features, kernel)));
+  const adapted = applyLoRA(built, {rank: 1});
+  await train(adapted, [x]);
+  expect(predictions(applyLoRA(model, await throughFile(adapted)), [x])).toEqual(predictions(adapted, [x]));
+});
+
+test.each([
+  ['a convolutional model', cnn],
+  ['a nested model', nested],
+  ['a model with a shared layer', shared],
+] as const)('the adapter of %s brings its new head to the plain base', async (_, make) => {
+  const [{model, inputs}, fresh] = [make(), make()];
+  const adapted = applyLoRA(replaceHead(model, newHead()), {rank: 2, seed: 1});
+  expect(getAdapter(adapted).config.trainable).toEqual(['new_hidden', 'classes']);
+  await train(adapted, inputs);
+  const adapter = await throughFile(adapted);
+  const again = applyLoRA(fresh.model, adapter);
+  expect(predictions(again, inputs)).toEqual(predictions(adapted, inputs));
+  expect(again.trainableWeights).toHaveLength(adapted.trainableWeights.length);
+  expect(getAdapter(again).config).toEqual(adapter.config);
+  const viaModel = await reloaded(again);
+  expect(predictions(viaModel, inputs)).toEqual(predictions(adapted, inputs));
+  expect(getAdapter(viaModel).config).toEqual(adapter.config);
+  setAdapter(viaModel, null);
+  setAdapter(viaModel, adapter);
+  expect(predictions(viaModel, inputs)).toEqual(predictions(adapted, inputs));
+  const merged = await reloaded(mergeLoRA(again));
+  expect(predictions(merged, inputs)[0]).toBeAllClose(predictions(adapted, inputs)[0]!);
+  await train(again, inputs);
+  expect(baseWeights(fresh.model)).toEqual(baseWeights(make().model));
+});
+
+test('removing the adapter restores the head, and a new adapter contains it again', async () => {
+  const {model, inputs} = mlp();
+  const built = replaceHead(model, newHead());
+  const before = predictions(built, inputs);
+  const adapted = applyLoRA(built, {rank: 2});
+  await train(adapted, inputs);
+  const again = await reloaded(adapted);
+  for (const each of [adapted, again]) {
+    expect(predictions(each, inputs)).not.toEqual(before);
+    const plain = removeLoRA(each);
+    expect(predictions(plain, inputs)).toEqual(before);
+    expect(getAdapter(applyLoRA(plain)).config.head).toEqual(getAdapter(adapted).config.head);
+    setAdapter(each, null);
+    expect(predictions(each, inputs)).toEqual(before);
+  }
+  expect(getAdapter(applyLoRA(mergeLoRA(adapted))).config.head).toBeUndefined();
+});
+
+test('from base to adapter and back nothing is left', async () => {
+  await withoutLeaks(async () => {
+    const {model, inputs} = cnn();
+    const built = replaceHead(model, newHead());
+    const adapted = applyLoRA(built, {rank: 2});
+    await train(adapted, inputs, {epochs: 1});
+    const adapter = getAdapter(adapted);
+    const again = applyLoRA(model, adapter);
+    const [merged, plain] = [mergeLoRA(again), removeLoRA(again)];
+    adapter.dispose();
+    [merged, plain, again, adapted, built, model].forEach(each => disposeModel(each));
+    tf.dispose(inputs);
   });
 });
 
 describe('replaceHead', () => {
-  beforeEach(() => useBackend('cpu'));
-
   test('goes after a nested model by its name, and keeps flags and metadata', () => {
     const {model, inputs} = nested();
     model.setUserDefinedMetadata({labels: ['a', 'b']});
@@ -317,8 +308,6 @@ describe('replaceHead', () => {
 });
 
 describe('an adapter with a new head', () => {
-  beforeEach(() => useBackend('cpu'));
-
   test('is refused by a model with another head or with none, and by a base without its place', async () => {
     const {model} = mlp();
     const five = applyLoRA(replaceHead(model, newHead(5)), {rank: 2});

@@ -1,13 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel, loadKerasModel} from 'tfjs-lora';
 import {rowOf} from '../../../src/core/keras/layerTable';
-import {numbers, useBackend} from '../../helpers';
+import {numbers} from '../../helpers';
 import {handlerOf} from './converted';
 import {type KerasCase, kerasCases, sumsOf} from './kerasLayers';
-
-beforeAll(() => useBackend('wasm'));
 beforeEach(() => jest.spyOn(console, 'warn').mockImplementation());
-afterEach(() => jest.restoreAllMocks());
 
 /** What is wrong with a case: it computes something else than Keras, or is refused without being named. */
 async function refusalOf({artifacts, inputs, outputs}: KerasCase): Promise<string | undefined> {

@@ -7,7 +7,7 @@ import {handlerOf} from './converted';
 import {kerasCases} from './kerasLayers';
 import {made, OPERATIONS, sumOf} from './operations';
 
-beforeEach(() => useBackend('cpu'));
+beforeAll(() => useBackend('cpu'));
 
 /** A model of the cases, by its name. */
 function load(name: string): Promise<tf.LayersModel> {
@@ -120,8 +120,6 @@ test.each([
     expect(model.outputs[0]!.shape).toEqual([null, length, 2]);
     const y = model.predict(tf.ones([1, 6, 4])) as tf.Tensor;
     expect(y.shape).toEqual([1, length, 2]);
-    y.dispose();
-    disposeModel(model);
   },
 );
 

@@ -1,11 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, getAdapter, loadKerasModel, mergeLoRA, setAdapter} from 'tfjs-lora';
 import 'tfjs-lora/transformers';
-import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, withoutLeaks} from '../../helpers';
 import {artifactsOf, computedByKeras, handlerOf} from './converted';
-
-beforeEach(() => useBackend('wasm'));
-afterEach(() => jest.restoreAllMocks());
 
 type Topology = {model_config: {config: {layers: {class_name: string; config: Record<string, unknown>}[]}}};
 
@@ -85,7 +82,6 @@ describe('a transformer of Keras 3', () => {
     const userDefinedMetadata = {labels: ['a', 'b']};
     const model = await load({...artifactsOf(NAME), userDefinedMetadata});
     expect(model.getUserDefinedMetadata()).toEqual(userDefinedMetadata);
-    disposeModel(model);
   });
 
   test('says which dropout it leaves out', async () => {
@@ -330,6 +326,5 @@ describe('everything else goes to tfjs', () => {
     layers.find(({class_name}) => class_name === 'Dropout')!.class_name = 'Doubled';
     const model = await load(artifacts);
     expect(model.getLayer('dropout')).toBeInstanceOf(Doubled);
-    disposeModel(model);
   });
 });

@@ -1,10 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, loadKerasModel, mergeLoRA, removeLoRA} from 'tfjs-lora';
-import {numbers, useBackend} from '../../helpers';
+import {applyLoRA, loadKerasModel, mergeLoRA, removeLoRA} from 'tfjs-lora';
+import {numbers} from '../../helpers';
 import {reloaded, stirFactors, train} from '../../models';
 import {artifactsOf, computedByKeras, handlerOf} from './converted';
-
-beforeEach(() => useBackend('wasm'));
 
 test.each(['keras-2.21-keras-cells', 'keras-3.12-h5-cells'])('%s is adapted, trained, saved and merged', async name => {
   const base = await loadKerasModel(handlerOf(artifactsOf(name)));
@@ -35,7 +33,6 @@ test.each(['keras-2.15-h5-recurrent', 'keras-3.15-h5-recurrent'])('%s has names 
     backwardLayer: tf.layers.Layer;
   };
   expect([both.forwardLayer.name, both.backwardLayer.name]).toEqual(['forward_gru', 'backward_gru']);
-  disposeModel(model);
 });
 
 test('states that go into a stack of cells are refused', async () => {

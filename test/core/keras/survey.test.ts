@@ -3,10 +3,8 @@ import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {loadKerasModel} from 'tfjs-lora';
 import 'tfjs-lora/transformers';
-import {numbers, useBackend} from '../../helpers';
+import {numbers} from '../../helpers';
 import {artifactsOf, computedByKeras, CONVERTED, handlerOf} from './converted';
-
-beforeEach(() => useBackend('wasm'));
 
 const page = readFileSync(join(__dirname, '../../../docs/converting.md'), 'utf8');
 const rows = [...page.matchAll(/^\| ([\d., ]+) \| `\.(\w+)` \| (\w+) \| (.+) \| (.+) \|$/gm)].flatMap(

@@ -1,11 +1,10 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import type {LoRALayerClass} from '../../../src/core/layers/kinds';
 import type {LoRALayerArgs} from '../../../src/core/layers/layerArgs';
 import type {LoRALayer} from '../../../src/core/layers/loraLayer';
 import type {LayerMatcher} from '../../../src/core/model/config';
-import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../../helpers';
+import {ACTIVATIONS, expectGradients, numbers, on, random} from '../../helpers';
 import {mergedKernel, type Specimen, stir, stirFactors, train} from '../../models';
 import {testInAModel} from './inAModel';
 
@@ -87,30 +86,6 @@ export function smallModel(...layers: tf.layers.Layer[]): Specimen {
   return {model, inputs: [random([6, ...model.inputs[0]!.shape.slice(1)] as [number, number], 3)]};
 }
 
-/** Declares tests for each backend. Each test runs in its own scope. */
-export function onEachBackend(tests: (backend: string) => void): void {
-  describe.each(BACKENDS)('on %s', backend => {
-    inScopes(backend);
-    tests(backend);
-  });
-}
-
-/** Declares tests that run on the CPU only. Each test runs in its own scope. */
-export function whateverTheBackend(tests: () => void): void {
-  describe('whatever the backend', () => {
-    inScopes('cpu');
-    tests();
-  });
-}
-
-function inScopes(backend: string): void {
-  beforeEach(async () => {
-    await useBackend(backend);
-    tf.engine().startScope();
-  });
-  afterEach(() => tf.engine().endScope());
-}
-
 function casesOf({example, ranges, possible = c => c}: ConvolutionKind): fc.Arbitrary<Case> {
   const one = ([min, max]: Range) => fc.integer({min, max});
   const each = (range: Range) => fc.tuple(...example.size.map(() => one(range)));
@@ -130,7 +105,6 @@ function casesOf({example, ranges, possible = c => c}: ConvolutionKind): fc.Arbi
     .map(possible);
 }
 
-/** What makes the layers and inputs of a kind. */
 /** Returns the functions that make the layers and the inputs of a kind. */
 export function makersOf({loraClass, stock, matrixOf, kernels = ['kernel']}: ConvolutionKind) {
   const rankOf = (c: Case) => c.rank ?? Math.min(2, ...matrixOf(c));
@@ -172,8 +146,8 @@ export function makersOf({loraClass, stock, matrixOf, kernels = ['kernel']}: Con
   return {rankOf, inputShape, base, adapted, kernelByHand, mergedByHand, inputs};
 }
 
-/** The tests of what each kind of convolution computes, whatever its geometry, on a backend that is current. */
-export function testConvolution(backend: string, kind: ConvolutionKind): void {
+/** The tests of what each kind of convolution computes, whatever its geometry. */
+export function testConvolution(kind: ConvolutionKind): void {
   const {loraClass, example, shapes, factors, kernels = ['kernel']} = kind;
   const {rankOf, base, adapted, kernelByHand, mergedByHand, inputs} = makersOf(kind);
   const cases = casesOf(kind);
@@ -193,8 +167,8 @@ export function testConvolution(backend: string, kind: ConvolutionKind): void {
         )[0]!;
         const itself = compute(layer => layer);
         const merged = compute(layer => layer.mergeToOriginalLayer());
-        expect((await on(backend, itself))[0]).toBeAllClose(expected);
-        expect((await on(backend, merged))[0]).toBeAllClose(expected);
+        expect((await on('wasm', itself))[0]).toBeAllClose(expected);
+        expect((await on('wasm', merged))[0]).toBeAllClose(expected);
       }),
       {numRuns: 40},
     ));
@@ -267,7 +241,7 @@ export function testConvolution(backend: string, kind: ConvolutionKind): void {
         const [dx, ...others] = tf.grads(f)([inputs(c), ...values]);
         return [dx!, ...others.filter((_, i) => compared.includes(names[i]!))];
       });
-      const actual = await on(backend, () => {
+      const actual = await on('wasm', () => {
         const frozen = adapted(c);
         const layer = adapted(c, {freezeBaseLayer: false});
         names.forEach(name => layer.setParameter(name, frozen.tryGetParameter(name)!));

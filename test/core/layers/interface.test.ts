@@ -1,10 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {LoRAConv2D} from '../../../src/core/layers/loraConv2d';
 import {LoRADense} from '../../../src/core/layers/loraDense';
 import type {LoRALayer} from '../../../src/core/layers/loraLayer';
 import {disposeModel} from '../../../src/core/rewire/dispose';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {MemoryHandler} from '../../models';
 
 // The interface of a LoRA layer that is made by hand, member by member, with values that were computed by hand:
@@ -100,55 +99,46 @@ describe.each(KINDS)('%s', (_, {make, inputShape, kernelShape, aShape, counts}) 
     return made;
   };
 
-  describe.each(BACKENDS)('on %s', backend => {
-    beforeEach(async () => {
-      await useBackend(backend);
-      tf.engine().startScope();
-    });
-    afterEach(() => tf.engine().endScope());
+  test('has the rank, alpha, scaling, base, freezing and factors that it was made with', () => {
+    const {layer} = start();
+    expect([layer.rank, layer.alpha, layer.scaling, layer.isBaseLayerFrozen]).toEqual([2, 4, 2, true]);
+    expect(layer.baseLayer.weights.map(({shape}) => shape)).toEqual([kernelShape]);
+    expect([numbers(layer.loraLayer.A), numbers(layer.loraLayer.B)]).toEqual([A, B]);
+    expect(layer.loraLayer.delta().shape).toEqual(kernelShape);
+    expect(numbers(layer.loraLayer.delta())).toEqual([2, 4, 6, 8, 8, 12]);
+  });
 
-    test('has the rank, alpha, scaling, base, freezing and factors that it was made with', () => {
-      const {layer} = start();
-      expect([layer.rank, layer.alpha, layer.scaling, layer.isBaseLayerFrozen]).toEqual([2, 4, 2, true]);
-      expect(layer.baseLayer.weights.map(({shape}) => shape)).toEqual([kernelShape]);
-      expect([numbers(layer.loraLayer.A), numbers(layer.loraLayer.B)]).toEqual([A, B]);
-      expect(layer.loraLayer.delta().shape).toEqual(kernelShape);
-      expect(numbers(layer.loraLayer.delta())).toEqual([2, 4, 6, 8, 8, 12]);
-    });
+  test('computes s·x·A·B beside its base', () => {
+    expect(numbers(start().model.predict(batch([1, 2, 3], [4, 5, 6])) as tf.Tensor)).toEqual([38, 56, 86, 128]);
+  });
 
-    test('computes s·x·A·B beside its base', () => {
-      expect(numbers(start().model.predict(batch([1, 2, 3], [4, 5, 6])) as tf.Tensor)).toEqual([38, 56, 86, 128]);
-    });
+  test('has the gradients of A, B and x that were computed by hand', () => {
+    const {layer} = start();
+    const [a, b] = layer.trainableWeights.map(weight => weight.read() as tf.Variable) as [tf.Variable, tf.Variable];
+    const x = tf.variable(batch([1, 2, 3]));
+    const {grads} = tf.variableGrads(() => tf.sum(layer.apply(x) as tf.Tensor), [x, a, b]);
+    expect(numbers(grads[a.name]!)).toEqual([6, 14, 12, 28, 18, 42]);
+    expect(numbers(grads[b.name]!)).toEqual([8, 8, 10, 10]);
+    expect(numbers(grads[x.name]!)).toEqual([6, 14, 20]);
+  });
 
-    test('has the gradients of A, B and x that were computed by hand', () => {
-      const {layer} = start();
-      const [a, b] = layer.trainableWeights.map(weight => weight.read() as tf.Variable) as [tf.Variable, tf.Variable];
-      const x = tf.variable(batch([1, 2, 3]));
-      const {grads} = tf.variableGrads(() => tf.sum(layer.apply(x) as tf.Tensor), [x, a, b]);
-      expect(numbers(grads[a.name]!)).toEqual([6, 14, 12, 28, 18, 42]);
-      expect(numbers(grads[b.name]!)).toEqual([8, 8, 10, 10]);
-      expect(numbers(grads[x.name]!)).toEqual([6, 14, 20]);
-      x.dispose();
-    });
+  test('is after a step of SGD in fit what was computed by hand, and its base is what it was', async () => {
+    const {layer, model} = start();
+    model.compile({optimizer: tf.train.sgd(0.1), loss: (_target, y) => tf.sum(y)});
+    const target = tf.zeros([1, ...inputShape.slice(0, -1), 2]);
+    await model.fit(batch([1, 2, 3]), target, {epochs: 1, verbose: 0});
+    expect(numbers(layer.loraLayer.A)).toBeAllClose([0.4, -1.4, -1.2, -1.8, -0.8, -3.2], {atol: 1e-6});
+    expect(numbers(layer.loraLayer.B)).toBeAllClose([0.2, 1.2, 2, 3], {atol: 1e-6});
+    expect(numbers(layer.tryGetParameter('kernel')!)).toEqual([0, 0, 0, 0, 0, 0]);
+  });
 
-    test('is after a step of SGD in fit what was computed by hand, and its base is what it was', async () => {
-      const {layer, model} = start();
-      model.compile({optimizer: tf.train.sgd(0.1), loss: (_target, y) => tf.sum(y)});
-      const target = tf.zeros([1, ...inputShape.slice(0, -1), 2]);
-      await model.fit(batch([1, 2, 3]), target, {epochs: 1, verbose: 0});
-      expect(numbers(layer.loraLayer.A)).toBeAllClose([0.4, -1.4, -1.2, -1.8, -0.8, -3.2], {atol: 1e-6});
-      expect(numbers(layer.loraLayer.B)).toBeAllClose([0.2, 1.2, 2, 3], {atol: 1e-6});
-      expect(numbers(layer.tryGetParameter('kernel')!)).toEqual([0, 0, 0, 0, 0, 0]);
-    });
-
-    test('merges to a stock layer that computes the same, and is not changed by it', () => {
-      const {layer} = start();
-      const merged = layer.mergeToOriginalLayer();
-      expect(merged.getClassName()).toBe(layer.baseLayer.getClassName());
-      expect(numbers(merged.getWeights()[0]!)).toEqual([2, 4, 6, 8, 8, 12]);
-      expect(numbers(merged.apply(batch([1, 2, 3])) as tf.Tensor)).toEqual([38, 56]);
-      expect([numbers(layer.loraLayer.A), numbers(layer.tryGetParameter('kernel')!)]).toEqual([A, [0, 0, 0, 0, 0, 0]]);
-    });
+  test('merges to a stock layer that computes the same, and is not changed by it', () => {
+    const {layer} = start();
+    const merged = layer.mergeToOriginalLayer();
+    expect(merged.getClassName()).toBe(layer.baseLayer.getClassName());
+    expect(numbers(merged.getWeights()[0]!)).toEqual([2, 4, 6, 8, 8, 12]);
+    expect(numbers(merged.apply(batch([1, 2, 3])) as tf.Tensor)).toEqual([38, 56]);
+    expect([numbers(layer.loraLayer.A), numbers(layer.tryGetParameter('kernel')!)]).toEqual([A, [0, 0, 0, 0, 0, 0]]);
   });
 
   test('describes itself in getDiagnostics', async () => {
@@ -212,7 +202,6 @@ describe.each(KINDS)('%s', (_, {make, inputShape, kernelShape, aShape, counts}) 
     const [layer] = loaded.layers as [LoRALayer];
     expect([layer.rank, layer.alpha, layer.isBaseLayerFrozen]).toEqual([2, 4, true]);
     expect([numbers(layer.loraLayer.A), numbers(layer.loraLayer.B)]).toEqual([A, B]);
-    [model, loaded].forEach(disposeModel);
   });
 
   test.each(counts)('%s trains as many parameters as were counted by hand', async (_what, one, shape, trainable) => {
@@ -220,6 +209,5 @@ describe.each(KINDS)('%s', (_, {make, inputShape, kernelShape, aShape, counts}) 
     const layer = one();
     layer.apply(tf.input({shape}));
     expect((await layer.getDiagnostics()).trainableParameters).toBe(String(trainable));
-    layer.dispose();
   });
 });

@@ -4,13 +4,11 @@ import {LoRAConv1D} from '../../../src/core/layers/loraConv1d';
 import {
   type ConvolutionKind,
   makersOf,
-  onEachBackend,
   product,
   smallModel,
   stridesOrDilation,
   testConfig,
   testConvolution,
-  whateverTheBackend,
 } from './convolutionKind';
 
 const {conv1d} = tf.layers;
@@ -57,16 +55,14 @@ const KIND: ConvolutionKind = {
 };
 const {base} = makersOf(KIND);
 
-onEachBackend(backend => testConvolution(backend, KIND));
+testConvolution(KIND);
 
-whateverTheBackend(() => {
-  testConfig(KIND);
+testConfig(KIND);
 
-  test.each([
-    [{padding: 'causal'}, /Layer "conv": tfjs does not compute padding "causal".*exclude the layer/],
-    [{dataFormat: 'channelsFirst'}, /Layer "conv": tfjs forgets dataFormat "channelsFirst".*Permute/],
-  ])('refuses %j', (args, message) => {
-    expect(() => new LoRAConv1D({layer: base(KIND.example, args)})).toThrow(LoRAError);
-    expect(() => new LoRAConv1D({layer: base(KIND.example, args)})).toThrow(message);
-  });
+test.each([
+  [{padding: 'causal'}, /Layer "conv": tfjs does not compute padding "causal".*exclude the layer/],
+  [{dataFormat: 'channelsFirst'}, /Layer "conv": tfjs forgets dataFormat "channelsFirst".*Permute/],
+])('refuses %j', (args, message) => {
+  expect(() => new LoRAConv1D({layer: base(KIND.example, args)})).toThrow(LoRAError);
+  expect(() => new LoRAConv1D({layer: base(KIND.example, args)})).toThrow(message);
 });

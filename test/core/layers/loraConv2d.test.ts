@@ -5,13 +5,11 @@ import {
   type Case,
   type ConvolutionKind,
   makersOf,
-  onEachBackend,
   product,
   smallModel,
   stridesOrDilation,
   testConfig,
   testConvolution,
-  whateverTheBackend,
 } from './convolutionKind';
 
 const {conv2d} = tf.layers;
@@ -61,25 +59,23 @@ const KIND: ConvolutionKind = {
 };
 const {adapted, inputs} = makersOf(KIND);
 
-onEachBackend(backend => {
-  testConvolution(backend, KIND);
+testConvolution(KIND);
 
-  test('the branch is a convolution to rank channels and one of size 1×1', () => {
-    const c: Case = {...KIND.example, activation: 'linear', strides: [2, 1], padding: 'valid'};
-    const layer = adapted(c);
-    const [a, b] = [layer.loraLayer.A, layer.loraLayer.B];
-    expect([a.shape, b.shape]).toEqual([
-      [3, 2, 2, 3],
-      [3, 5],
-    ]);
-    const x = inputs(c) as tf.Tensor4D;
-    const down = tf.conv2d(x, a as tf.Tensor4D, c.strides as [number, number], c.padding);
-    const low = tf.conv2d(down, tf.reshape(b, [1, 1, 3, 5]), 1, 'same');
-    const y = layer.apply(x) as tf.Tensor;
-    layer.setParameter('lora_B', tf.zeros([3, 5]));
-    const expected = tf.add(layer.apply(x) as tf.Tensor, tf.mul(low, layer.scaling));
-    expect(numbers(y)).toBeAllClose(numbers(expected));
-  });
+test('the branch is a convolution to rank channels and one of size 1×1', () => {
+  const c: Case = {...KIND.example, activation: 'linear', strides: [2, 1], padding: 'valid'};
+  const layer = adapted(c);
+  const [a, b] = [layer.loraLayer.A, layer.loraLayer.B];
+  expect([a.shape, b.shape]).toEqual([
+    [3, 2, 2, 3],
+    [3, 5],
+  ]);
+  const x = inputs(c) as tf.Tensor4D;
+  const down = tf.conv2d(x, a as tf.Tensor4D, c.strides as [number, number], c.padding);
+  const low = tf.conv2d(down, tf.reshape(b, [1, 1, 3, 5]), 1, 'same');
+  const y = layer.apply(x) as tf.Tensor;
+  layer.setParameter('lora_B', tf.zeros([3, 5]));
+  const expected = tf.add(layer.apply(x) as tf.Tensor, tf.mul(low, layer.scaling));
+  expect(numbers(y)).toBeAllClose(numbers(expected));
 });
 
-whateverTheBackend(() => testConfig(KIND));
+testConfig(KIND);

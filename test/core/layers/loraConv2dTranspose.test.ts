@@ -5,12 +5,10 @@ import {
   type Case,
   type ConvolutionKind,
   makersOf,
-  onEachBackend,
   product,
   smallModel,
   testConfig,
   testConvolution,
-  whateverTheBackend,
 } from './convolutionKind';
 
 const {conv2dTranspose} = tf.layers;
@@ -62,33 +60,29 @@ const KIND: ConvolutionKind = {
 };
 const {base, adapted, inputs} = makersOf(KIND);
 
-onEachBackend(backend => {
-  testConvolution(backend, KIND);
+testConvolution(KIND);
 
-  test('the branch makes rank channels and convolves these, transposed', () => {
-    const c: Case = {...KIND.example, activation: 'linear', useBias: false};
-    const layer = adapted(c);
-    const {A, B} = layer.loraLayer;
-    const x = inputs(c) as tf.Tensor4D;
-    const channels = tf.conv2d(x, tf.reshape<tf.Rank.R4>(tf.transpose(B), [1, 1, 5, 2]), 1, 'same');
-    const low = tf.conv2dTranspose(channels, A as tf.Tensor4D, [2, 6, 4, 3], c.strides as [number, number], c.padding);
-    const y = layer.apply(x) as tf.Tensor;
-    layer.setParameter('lora_B', tf.zeros([2, 5]));
-    const expected = tf.add(layer.apply(x) as tf.Tensor, tf.mul(low, layer.scaling));
-    expect(numbers(y)).toBeAllClose(numbers(expected));
-  });
+test('the branch makes rank channels and convolves these, transposed', () => {
+  const c: Case = {...KIND.example, activation: 'linear', useBias: false};
+  const layer = adapted(c);
+  const {A, B} = layer.loraLayer;
+  const x = inputs(c) as tf.Tensor4D;
+  const channels = tf.conv2d(x, tf.reshape<tf.Rank.R4>(tf.transpose(B), [1, 1, 5, 2]), 1, 'same');
+  const low = tf.conv2dTranspose(channels, A as tf.Tensor4D, [2, 6, 4, 3], c.strides as [number, number], c.padding);
+  const y = layer.apply(x) as tf.Tensor;
+  layer.setParameter('lora_B', tf.zeros([2, 5]));
+  const expected = tf.add(layer.apply(x) as tf.Tensor, tf.mul(low, layer.scaling));
+  expect(numbers(y)).toBeAllClose(numbers(expected));
 });
 
-whateverTheBackend(() => {
-  testConfig(KIND);
+testConfig(KIND);
 
-  test('starts A between ±1/√(kh·kw·out), and B at zero', () => {
-    const layer = new LoRAConv2DTranspose({layer: base({...KIND.example, filters: 40, channels: 9}), seed: 5});
-    layer.build([null, 3, 4, 9]);
-    const a = numbers(layer.loraLayer.A).map(value => Math.abs(value) * Math.sqrt(3 * 2 * 40));
-    expect(a).toHaveLength(3 * 2 * 40 * 8);
-    expect(Math.max(...a)).toBeLessThanOrEqual(1 + 1e-6);
-    expect(Math.max(...a)).toBeGreaterThan(0.99);
-    expect(new Set(numbers(layer.loraLayer.B))).toEqual(new Set([0]));
-  });
+test('starts A between ±1/√(kh·kw·out), and B at zero', () => {
+  const layer = new LoRAConv2DTranspose({layer: base({...KIND.example, filters: 40, channels: 9}), seed: 5});
+  layer.build([null, 3, 4, 9]);
+  const a = numbers(layer.loraLayer.A).map(value => Math.abs(value) * Math.sqrt(3 * 2 * 40));
+  expect(a).toHaveLength(3 * 2 * 40 * 8);
+  expect(Math.max(...a)).toBeLessThanOrEqual(1 + 1e-6);
+  expect(Math.max(...a)).toBeGreaterThan(0.99);
+  expect(new Set(numbers(layer.loraLayer.B))).toEqual(new Set([0]));
 });

@@ -2,13 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAConv3D} from '../../../src/core/layers/loraConv3d';
 import {
   type ConvolutionKind,
-  onEachBackend,
   product,
   smallModel,
   stridesOrDilation,
   testConfig,
   testConvolution,
-  whateverTheBackend,
 } from './convolutionKind';
 
 const {conv3d} = tf.layers;
@@ -57,5 +55,5 @@ const KIND: ConvolutionKind = {
     ),
 };
 
-onEachBackend(backend => testConvolution(backend, KIND));
-whateverTheBackend(() => testConfig(KIND));
+testConvolution(KIND);
+testConfig(KIND);

@@ -9,12 +9,10 @@ import {
   type Case,
   type ConvolutionKind,
   makersOf,
-  onEachBackend,
   product,
   smallModel,
   testConfig,
   testConvolution,
-  whateverTheBackend,
 } from './convolutionKind';
 
 const {depthwiseConv2d, reLU} = tf.layers;
@@ -68,75 +66,69 @@ const KIND: ConvolutionKind = {
 };
 const {base, adapted, inputs} = makersOf(KIND);
 
-onEachBackend(backend => {
-  testConvolution(backend, KIND);
+testConvolution(KIND);
 
-  test('like the stock layer it computes without its dilation rate', () => {
-    const layer = adapted({...EXAMPLE, dilationRate: [2, 2]});
-    const undilated = adapted(EXAMPLE);
-    const x = inputs(EXAMPLE);
-    expect(numbers(layer.apply(x) as tf.Tensor)).toEqual(numbers(undilated.apply(x) as tf.Tensor));
-    expect(layer.computeOutputShape([2, 6, 5, 3])).toEqual([2, 6, 5, 6]);
-  });
+test('like the stock layer it computes without its dilation rate', () => {
+  const layer = adapted({...EXAMPLE, dilationRate: [2, 2]});
+  const undilated = adapted(EXAMPLE);
+  const x = inputs(EXAMPLE);
+  expect(numbers(layer.apply(x) as tf.Tensor)).toEqual(numbers(undilated.apply(x) as tf.Tensor));
+  expect(layer.computeOutputShape([2, 6, 5, 3])).toEqual([2, 6, 5, 6]);
 });
 
-whateverTheBackend(() => {
-  afterEach(() => jest.restoreAllMocks());
+testConfig(KIND);
 
-  testConfig(KIND);
+test.each([
+  ['its name', ['first']],
+  ['its class', ['DepthwiseConv2D']],
+  ['a pattern', [/^fi/]],
+])('%s in the targets adapts it', (_, targets) => {
+  const lora = applyLoRA(mobile().model, {targets, rank: 2});
+  expect(lora.getLayer('first')).toBeInstanceOf(LoRADepthwiseConv2D);
+});
 
-  test.each([
-    ['its name', ['first']],
-    ['its class', ['DepthwiseConv2D']],
-    ['a pattern', [/^fi/]],
-  ])('%s in the targets adapts it', (_, targets) => {
-    const lora = applyLoRA(mobile().model, {targets, rank: 2});
-    expect(lora.getLayer('first')).toBeInstanceOf(LoRADepthwiseConv2D);
-  });
+test("'all' leaves it out, and says so", () => {
+  const warn = jest.spyOn(console, 'warn').mockImplementation();
+  const {model} = mobile();
+  const lora = applyLoRA(model, {targets: 'all', rank: 2});
+  expect(warn.mock.calls).toEqual([
+    [
+      expect.stringMatching(
+        /^Left as they are:\nLayer "first": The kernel of a DepthwiseConv2D .*\nLayer "second": The kernel .*targets/,
+      ),
+    ],
+  ]);
+  expect(lora.getLayer('first')).not.toBeInstanceOf(LoRADepthwiseConv2D);
+  const {skipped} = summarizeLoRA(lora);
+  expect(skipped.map(({path, className}) => [path, className])).toEqual([
+    ['first', 'DepthwiseConv2D'],
+    ['second', 'DepthwiseConv2D'],
+  ]);
+  expect(skipped[0]!.reason).toMatch(/^The kernel of a DepthwiseConv2D .* name it in targets/);
+});
 
-  test("'all' leaves it out, and says so", () => {
-    const warn = jest.spyOn(console, 'warn').mockImplementation();
-    const {model} = mobile();
-    const lora = applyLoRA(model, {targets: 'all', rank: 2});
-    expect(warn.mock.calls).toEqual([
-      [
-        expect.stringMatching(
-          /^Left as they are:\nLayer "first": The kernel of a DepthwiseConv2D .*\nLayer "second": The kernel .*targets/,
-        ),
-      ],
-    ]);
-    expect(lora.getLayer('first')).not.toBeInstanceOf(LoRADepthwiseConv2D);
-    const {skipped} = summarizeLoRA(lora);
-    expect(skipped.map(({path, className}) => [path, className])).toEqual([
-      ['first', 'DepthwiseConv2D'],
-      ['second', 'DepthwiseConv2D'],
-    ]);
-    expect(skipped[0]!.reason).toMatch(/^The kernel of a DepthwiseConv2D .* name it in targets/);
-  });
+test('a regularizer, which tfjs writes where the constraint belongs, does no harm; a constraint comes along', () => {
+  const depthwiseRegularizer = tf.regularizers.l2({l2: 0.1});
+  const depthwiseConstraint = tf.constraints.maxNorm({maxValue: 2, axis: 0});
+  for (const own of [{depthwiseRegularizer}, {depthwiseRegularizer, depthwiseConstraint}]) {
+    const model = tf.sequential({layers: [base(EXAMPLE, own)]});
+    const x = inputs(EXAMPLE);
+    const expected = predictions(model, [x]);
+    const lora = applyLoRA(model, {targets: ['conv'], rank: 2});
+    expect(predictions(lora, [x])).toEqual(expected);
+    const merged = mergeLoRA(lora);
+    expect(predictions(merged, [x])).toEqual(expected);
+    type Fields = {depthwiseConstraint: tf.serialization.Serializable | null};
+    const configOf = (one: tf.LayersModel) =>
+      (one.getLayer('conv') as unknown as Fields).depthwiseConstraint?.getConfig();
+    expect(configOf(removeLoRA(lora))).toEqual(configOf(model));
+    expect(configOf(merged)).toBeUndefined();
+  }
+});
 
-  test('a regularizer, which tfjs writes where the constraint belongs, does no harm; a constraint comes along', () => {
-    const depthwiseRegularizer = tf.regularizers.l2({l2: 0.1});
-    const depthwiseConstraint = tf.constraints.maxNorm({maxValue: 2, axis: 0});
-    for (const own of [{depthwiseRegularizer}, {depthwiseRegularizer, depthwiseConstraint}]) {
-      const model = tf.sequential({layers: [base(EXAMPLE, own)]});
-      const x = inputs(EXAMPLE);
-      const expected = predictions(model, [x]);
-      const lora = applyLoRA(model, {targets: ['conv'], rank: 2});
-      expect(predictions(lora, [x])).toEqual(expected);
-      const merged = mergeLoRA(lora);
-      expect(predictions(merged, [x])).toEqual(expected);
-      type Fields = {depthwiseConstraint: tf.serialization.Serializable | null};
-      const configOf = (one: tf.LayersModel) =>
-        (one.getLayer('conv') as unknown as Fields).depthwiseConstraint?.getConfig();
-      expect(configOf(removeLoRA(lora))).toEqual(configOf(model));
-      expect(configOf(merged)).toBeUndefined();
-    }
-  });
-
-  test('3×3, 256 channels, at rank 4 trains 1,060 numbers instead of 2,304', async () => {
-    const layer = new LoRADepthwiseConv2D({layer: tf.layers.depthwiseConv2d({kernelSize: 3, useBias: false}), rank: 4});
-    layer.build([null, 8, 8, 256]);
-    const {trainableParameters, totalParameters} = await layer.getDiagnostics();
-    expect([trainableParameters, totalParameters]).toEqual(['1060', String(1060 + 2304)]);
-  });
+test('3×3, 256 channels, at rank 4 trains 1,060 numbers instead of 2,304', async () => {
+  const layer = new LoRADepthwiseConv2D({layer: tf.layers.depthwiseConv2d({kernelSize: 3, useBias: false}), rank: 4});
+  layer.build([null, 8, 8, 256]);
+  const {trainableParameters, totalParameters} = await layer.getDiagnostics();
+  expect([trainableParameters, totalParameters]).toEqual(['1060', String(1060 + 2304)]);
 });

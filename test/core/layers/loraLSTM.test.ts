@@ -1,10 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {LoRALSTM} from '../../../src/core/layers/loraRecurrent';
-import {BACKENDS} from '../../helpers';
 import {testRecurrent} from './recurrentKind';
 
-testRecurrent(BACKENDS, {
+testRecurrent({
   className: 'LoRALSTM',
   make: args => new LoRALSTM(args),
   base: options => tf.layers.lstm(options as {units: number}),

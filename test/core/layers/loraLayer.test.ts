@@ -1,12 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {LoRAError} from '../../../src/platform/errors';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {LoRAConv2D} from '../../../src/core/layers/loraConv2d';
 import {LoRADense} from '../../../src/core/layers/loraDense';
 import type {LoRALayerArgs} from '../../../src/core/layers/layerArgs';
 import {isLoRALayer, type LoRALayer} from '../../../src/core/layers/loraLayer';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {predictions, reloaded, stir, stirFactors, train} from '../../models';
 
 interface Kind {
@@ -73,10 +72,6 @@ describe.each(KINDS)('%s', (className, kind) => {
   const {adapt, base, inputShape} = kind;
   const adapted = (args: Partial<LoRALayerArgs> = {}) =>
     built(adapt({layer: base({name: 'base'}), rank: 2, ...args}), kind);
-
-  beforeAll(() => useBackend('cpu'));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
 
   test('is registered under its name and made by its factory', () => {
     expect(Object.keys(tf.serialization.SerializationMap.getMap().classNameMap)).toContain(`tfjs-lora>${className}`);
@@ -490,9 +485,7 @@ describe.each(KINDS)('%s', (className, kind) => {
     expect(numbers(built(copy, kind).loraLayer.A)).toEqual(numbers(layer.loraLayer.A));
   });
 
-  describe.each(BACKENDS)("in a model of one's own, on %s", backend => {
-    beforeEach(() => useBackend(backend));
-
+  describe("in a model of one's own", () => {
     function model(args: Partial<LoRALayerArgs> = {}): tf.Sequential {
       const layer = adapt({layer: base({name: 'base', activation: 'relu', inputShape}), rank: 2, ...args});
       const head = new LoRADense({layer: tf.layers.dense({units: 2, name: 'head'}), rank: 1});

@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {LoRAError} from '../../../src/platform/errors';
 import {LoRARNN} from '../../../src/core/layers/loraRecurrent';
-import {BACKENDS, numbers, random, useBackend} from '../../helpers';
+import {numbers, random} from '../../helpers';
 import {stir} from '../../models';
 import {testRecurrent} from './recurrentKind';
 
@@ -16,7 +15,7 @@ function stack(options: object): tf.layers.Layer {
   return tf.layers.rnn({...outer, cell});
 }
 
-testRecurrent(BACKENDS, {
+testRecurrent({
   className: 'LoRARNN',
   make: args => new LoRARNN(args),
   base: stack,
@@ -35,10 +34,6 @@ testRecurrent(BACKENDS, {
 });
 
 describe('around a single cell', () => {
-  beforeAll(() => useBackend('cpu'));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
-
   test('it names its factors as the layer of that cell would', () => {
     const layer = new LoRARNN({layer: tf.layers.rnn({cell: tf.layers.lstmCell({units: 3})}), rank: 2});
     layer.apply(tf.input({shape: [4, 2]}));

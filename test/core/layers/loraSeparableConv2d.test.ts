@@ -11,12 +11,10 @@ import {
   type Case,
   type ConvolutionKind,
   makersOf,
-  onEachBackend,
   smallModel,
   stridesOrDilation,
   testConfig,
   testConvolution,
-  whateverTheBackend,
 } from './convolutionKind';
 
 const {separableConv2d} = tf.layers;
@@ -74,84 +72,76 @@ const KIND: ConvolutionKind = {
 };
 const {base, adapted, inputs} = makersOf(KIND);
 
-onEachBackend(backend => {
-  testConvolution(backend, KIND);
+testConvolution(KIND);
 
-  test('gradients of a dilated one are those of a kernel with zeros between its entries', async () => {
-    const c: Case = {...EXAMPLE, dilationRate: [2, 3], kernelSize: [2, 2], activation: 'linear', useBias: false};
-    const expected = await on('cpu', () => {
-      const layer = adapted(c);
-      const [depthwise, pointwise, a, b] = ['depthwise_kernel', 'pointwise_kernel', 'lora_A', 'lora_B'].map(name =>
-        layer.tryGetParameter(name)!,
-      );
-      const f = (x: tf.Tensor, kernel: tf.Tensor, fa: tf.Tensor, fb: tf.Tensor) => {
-        const product = tf.reshape(tf.matMul(tf.reshape(fa, [4, 2]), fb), [1, 1, 4, 5]);
-        const updated = tf.add<tf.Tensor4D>(pointwise!, tf.mul(product, layer.scaling));
-        return tf.square(
-          tf.separableConv2d(x as tf.Tensor4D, spread(kernel, [2, 3]) as tf.Tensor4D, updated, 1, 'same'),
-        );
-      };
-      return tf.grads(f)([inputs(c), ...[depthwise, a, b].map(value => tf.clone(value!))]);
-    });
-    const actual = await on(backend, () => {
-      const frozen = adapted(c);
-      const layer = adapted(c, {freezeBaseLayer: false});
-      frozen.getParameterNames().forEach(name => layer.setParameter(name, frozen.tryGetParameter(name)!));
-      const variables = ['depthwise_kernel', 'lora_A', 'lora_B'].map(
-        name => layer.tryGetParameter(name) as tf.Variable,
-      );
-      const f = (x: tf.Tensor) => tf.sum<tf.Scalar>(tf.square(layer.apply(x) as tf.Tensor));
-      const {grads} = tf.variableGrads(() => f(inputs(c)), variables);
-      return [tf.grad(f)(inputs(c)), ...variables.map(({name}) => grads[name]!)];
-    });
-    expectGradients(actual, expected);
+test('gradients of a dilated one are those of a kernel with zeros between its entries', async () => {
+  const c: Case = {...EXAMPLE, dilationRate: [2, 3], kernelSize: [2, 2], activation: 'linear', useBias: false};
+  const expected = await on('cpu', () => {
+    const layer = adapted(c);
+    const [depthwise, pointwise, a, b] = ['depthwise_kernel', 'pointwise_kernel', 'lora_A', 'lora_B'].map(name =>
+      layer.tryGetParameter(name)!,
+    );
+    const f = (x: tf.Tensor, kernel: tf.Tensor, fa: tf.Tensor, fb: tf.Tensor) => {
+      const product = tf.reshape(tf.matMul(tf.reshape(fa, [4, 2]), fb), [1, 1, 4, 5]);
+      const updated = tf.add<tf.Tensor4D>(pointwise!, tf.mul(product, layer.scaling));
+      return tf.square(tf.separableConv2d(x as tf.Tensor4D, spread(kernel, [2, 3]) as tf.Tensor4D, updated, 1, 'same'));
+    };
+    return tf.grads(f)([inputs(c), ...[depthwise, a, b].map(value => tf.clone(value!))]);
   });
+  const actual = await on('wasm', () => {
+    const frozen = adapted(c);
+    const layer = adapted(c, {freezeBaseLayer: false});
+    frozen.getParameterNames().forEach(name => layer.setParameter(name, frozen.tryGetParameter(name)!));
+    const variables = ['depthwise_kernel', 'lora_A', 'lora_B'].map(name => layer.tryGetParameter(name) as tf.Variable);
+    const f = (x: tf.Tensor) => tf.sum<tf.Scalar>(tf.square(layer.apply(x) as tf.Tensor));
+    const {grads} = tf.variableGrads(() => f(inputs(c)), variables);
+    return [tf.grad(f)(inputs(c)), ...variables.map(({name}) => grads[name]!)];
+  });
+  expectGradients(actual, expected);
 });
 
-whateverTheBackend(() => {
-  testConfig(KIND);
+testConfig(KIND);
 
-  test.each([
-    [{depthMultiplier: 2}, /Layer "conv": tfjs forgets depthMultiplier 2 .*DepthwiseConv2D and a Conv2D/],
-    [
-      {dataFormat: 'channelsFirst'},
-      /Layer "conv": With dataFormat "channelsFirst", .* bias along the wrong axis.*Permute/,
+test.each([
+  [{depthMultiplier: 2}, /Layer "conv": tfjs forgets depthMultiplier 2 .*DepthwiseConv2D and a Conv2D/],
+  [
+    {dataFormat: 'channelsFirst'},
+    /Layer "conv": With dataFormat "channelsFirst", .* bias along the wrong axis.*Permute/,
+  ],
+])('refuses %j', (args, message) => {
+  expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(LoRAError);
+  expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(message);
+});
+
+test('one with a depth multiplier is frozen in an adapted model, and is saved and restored with it', async () => {
+  const model = tf.sequential({
+    layers: [
+      base(EXAMPLE, {depthMultiplier: 2}),
+      tf.layers.flatten({name: 'flat'}),
+      tf.layers.dense({units: 2, name: 'head'}),
     ],
-  ])('refuses %j', (args, message) => {
-    expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(LoRAError);
-    expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(message);
   });
+  stir(model);
+  const x = inputs(EXAMPLE);
+  const expected = predictions(model, [x]);
+  const lora = applyLoRA(model, {targets: ['head'], rank: 1});
+  expect(predictions(lora, [x])).toEqual(expected);
+  expect(predictions(await reloaded(lora), [x])).toEqual(expected);
+  expect(predictions(removeLoRA(lora), [x])).toEqual(expected);
+});
 
-  test('one with a depth multiplier is frozen in an adapted model, and is saved and restored with it', async () => {
-    const model = tf.sequential({
-      layers: [
-        base(EXAMPLE, {depthMultiplier: 2}),
-        tf.layers.flatten({name: 'flat'}),
-        tf.layers.dense({units: 2, name: 'head'}),
-      ],
-    });
-    stir(model);
-    const x = inputs(EXAMPLE);
-    const expected = predictions(model, [x]);
-    const lora = applyLoRA(model, {targets: ['head'], rank: 1});
-    expect(predictions(lora, [x])).toEqual(expected);
-    expect(predictions(await reloaded(lora), [x])).toEqual(expected);
-    expect(predictions(removeLoRA(lora), [x])).toEqual(expected);
-  });
+test('tfjs does forget the one, and add the other along the wrong axis', () => {
+  expect(base(EXAMPLE, {depthMultiplier: 2}).getConfig()).not.toHaveProperty('depthMultiplier');
+  const x = random([2, 4, 6, 5], 9);
+  expect(() => base({...EXAMPLE, dataFormat: 'channelsFirst'}).apply(x)).toThrow('could not be broadcast');
+});
 
-  test('tfjs does forget the one, and add the other along the wrong axis', () => {
-    expect(base(EXAMPLE, {depthMultiplier: 2}).getConfig()).not.toHaveProperty('depthMultiplier');
-    const x = random([2, 4, 6, 5], 9);
-    expect(() => base({...EXAMPLE, dataFormat: 'channelsFirst'}).apply(x)).toThrow('could not be broadcast');
-  });
-
-  test('frozen, channels-first and with a bias it computes what the stock layer computes, wrong as that is', () => {
-    const c: Case = {...EXAMPLE, size: [5, 6], dataFormat: 'channelsFirst'};
-    const model = tf.sequential({layers: [base(c)]});
-    stir(model);
-    const x = inputs(c);
-    const expected = model.predict(x) as tf.Tensor;
-    const frozen = new FrozenLayer({layer: model.layers[0]!});
-    expect(numbers(frozen.apply(x) as tf.Tensor)).toEqual(numbers(expected));
-  });
+test('frozen, channels-first and with a bias it computes what the stock layer computes, wrong as that is', () => {
+  const c: Case = {...EXAMPLE, size: [5, 6], dataFormat: 'channelsFirst'};
+  const model = tf.sequential({layers: [base(c)]});
+  stir(model);
+  const x = inputs(c);
+  const expected = model.predict(x) as tf.Tensor;
+  const frozen = new FrozenLayer({layer: model.layers[0]!});
+  expect(numbers(frozen.apply(x) as tf.Tensor)).toEqual(numbers(expected));
 });

@@ -1,10 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {LoRASimpleRNN} from '../../../src/core/layers/loraRecurrent';
-import {BACKENDS} from '../../helpers';
 import {testRecurrent} from './recurrentKind';
 
-testRecurrent(BACKENDS, {
+testRecurrent({
   className: 'LoRASimpleRNN',
   make: args => new LoRASimpleRNN(args),
   base: options => tf.layers.simpleRNN(options as {units: number}),

@@ -1,13 +1,12 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {LoRAError} from '../../../src/platform/errors';
 import {LoRAWeights} from '../../../src/core/layers/loraWeights';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {disposeModel} from '../../../src/core/rewire/dispose';
 import {mergeLoRA} from '../../../src/core/model/restore';
 import {summarizeLoRA} from '../../../src/core/model/summary';
-import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../../helpers';
+import {ACTIVATIONS, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../../helpers';
 import {
   baseWeights,
   factorsOf,
@@ -72,20 +71,15 @@ function filmModel(): Specimen {
   return {model, inputs: [films()]};
 }
 
-describe.each(BACKENDS)('ConvLSTM2D on %s', backend => {
-  beforeEach(async () => {
-    await useBackend(backend);
-    tf.engine().startScope();
-  });
-  afterEach(() => tf.engine().endScope());
-
+describe('ConvLSTM2D', () => {
   test.each([
     {},
     {returnSequences: true, strides: 2, padding: 'valid'},
     {goBackwards: true, useBias: true, activation: 'relu'},
+    {dataFormat: 'channelsFirst', inputShape: [3, 2, 4, 5]},
+  ])('with %j computes what a stock layer with both kernels updated computes, and merges to it', async args => {
     // The stock layer computes channels first on cpu alone.
-    ...(backend === 'cpu' ? [{dataFormat: 'channelsFirst', inputShape: [3, 2, 4, 5]}] : []),
-  ])('with %j computes what a stock layer with both kernels updated computes, and merges to it', args => {
+    await useBackend('dataFormat' in args ? 'cpu' : 'wasm');
     const layer = adapted(args);
     const x = films('dataFormat' in args);
     const expected = numbers(mergedByHand(layer, args).apply(x) as tf.Tensor);
@@ -225,13 +219,7 @@ function volumes({volume, channels, dataFormat}: TransposedCase): tf.Tensor {
   return random<tf.Rank.R5>(dataFormat === 'channelsLast' ? [2, ...volume, channels] : [2, channels, ...volume], 9);
 }
 
-describe.each(BACKENDS)('Conv3DTranspose on %s', backend => {
-  beforeEach(async () => {
-    await useBackend(backend);
-    tf.engine().startScope();
-  });
-  afterEach(() => tf.engine().endScope());
-
+describe('Conv3DTranspose', () => {
   function adaptedTransposed(c: TransposedCase): LoRAWeights {
     const fanIn = c.kernelSize.reduce((product, size) => product * size, c.filters);
     const rank = Math.min(2, fanIn, c.channels);
@@ -255,7 +243,7 @@ describe.each(BACKENDS)('Conv3DTranspose on %s', backend => {
         });
         const [expected] = await on('cpu', stock);
         for (const form of [compute(layer => layer), compute(layer => layer.mergeToOriginalLayer())]) {
-          expect((await on(backend, form))[0]).toBeAllClose(expected!);
+          expect((await on('wasm', form))[0]).toBeAllClose(expected!);
         }
       }),
       {numRuns: 30},

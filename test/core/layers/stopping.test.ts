@@ -1,13 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import type {LoRAConfig} from '../../../src/core/model/config';
 import {applyLoRA} from '../../../src/core/model/apply';
-import {numbers, random, useBackend} from '../../helpers';
+import {numbers, random} from '../../helpers';
 import {type Specimen, cnn, mlp, nested, predictions, reloaded, timeDistributed} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
 
 const values = (layer: tf.layers.Layer) => layer.weights.map(weight => numbers(weight.read()));
 const isTrainable = ({weights}: tf.layers.Layer) => weights.map(weight => (weight.read() as tf.Variable).trainable);

@@ -12,7 +12,7 @@ import {
   summarizeLoRA,
 } from '../../../src';
 import {LoRADense} from '../../../src/core/layers/loraDense';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {baseWeights, mlp, predictions, stirUpdates, train} from '../../models';
 import {largeNetwork, readText, type Stored} from '../../peftNetworks';
 
@@ -40,94 +40,86 @@ const STARTS = JSON.parse(readText('made', 'starts.json')) as Record<
 >;
 const MODULES = {layer_0_query: 'encoder.layer.0.attention.query', head_hidden: 'head.0'};
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(async () => {
-    await useBackend(backend);
-    tf.engine().startScope();
-  });
-  afterEach(() => tf.engine().endScope());
+test.each(['pissa', 'olora'] as const)('%s starts from the part of the weight that PEFT starts from', init => {
+  const {model} = largeNetwork(true);
+  const adapter = getAdapter(applyLoRA(model, {targets: Object.keys(MODULES), rank: 2, alpha: 4, init}));
+  for (const [path, module] of Object.entries(MODULES)) {
+    const {A, B} = STARTS[init]![module]!;
+    const [a, b] = [tensorOf(adapter, `${path}/lora_A`), tensorOf(adapter, `${path}/lora_B`)];
+    expect(product(a, b)).toBeAllClose(product(transposed(rowsOf(A)), transposed(rowsOf(B))));
+    // The factors themselves are determined up to their signs.
+    const squares = (matrix: number[][]) => matrix.map(row => row.reduce((sum, value) => sum + value ** 2, 0));
+    expect(squares(transposed(a))).toBeAllClose(squares(rowsOf(A)), {rtol: 1e-4});
+    expect(squares(b)).toBeAllClose(squares(transposed(rowsOf(B))), {rtol: 1e-4});
+  }
+});
 
-  test.each(['pissa', 'olora'] as const)('%s starts from the part of the weight that PEFT starts from', init => {
-    const {model} = largeNetwork(true);
-    const adapter = getAdapter(applyLoRA(model, {targets: Object.keys(MODULES), rank: 2, alpha: 4, init}));
-    for (const [path, module] of Object.entries(MODULES)) {
-      const {A, B} = STARTS[init]![module]!;
-      const [a, b] = [tensorOf(adapter, `${path}/lora_A`), tensorOf(adapter, `${path}/lora_B`)];
-      expect(product(a, b)).toBeAllClose(product(transposed(rowsOf(A)), transposed(rowsOf(B))));
-      // The factors themselves are determined up to their signs.
-      const squares = (matrix: number[][]) => matrix.map(row => row.reduce((sum, value) => sum + value ** 2, 0));
-      expect(squares(transposed(a))).toBeAllClose(squares(rowsOf(A)), {rtol: 1e-4});
-      expect(squares(b)).toBeAllClose(squares(transposed(rowsOf(B))), {rtol: 1e-4});
-    }
-  });
+test.each(['pissa', 'olora'] as const)('%s touches no weight of the base, which is shared', async init => {
+  const {model, inputs} = mlp();
+  const before = baseWeights(model);
+  const buffers = tf.memory().numDataBuffers;
+  const adapted = applyLoRA(model, {rank: 2, init});
+  const parameters = Object.keys(getAdapter(adapted).tensors).length;
+  // The trained factors and those that they start from begin with the same buffers.
+  expect(tf.memory().numDataBuffers - buffers).toBeLessThanOrEqual(parameters);
+  expect(predictions(adapted, inputs)).toEqual(predictions(model, inputs));
+  await train(adapted, inputs);
+  expect(baseWeights(model)).toEqual(before);
+  expect(predictions(adapted, inputs)).not.toEqual(predictions(model, inputs));
+  setAdapter(adapted, null);
+  expect(predictions(adapted, inputs)).toEqual(predictions(model, inputs));
+});
 
-  test.each(['pissa', 'olora'] as const)('%s touches no weight of the base, which is shared', async init => {
-    const {model, inputs} = mlp();
-    const before = baseWeights(model);
-    const buffers = tf.memory().numDataBuffers;
-    const adapted = applyLoRA(model, {rank: 2, init});
-    const parameters = Object.keys(getAdapter(adapted).tensors).length;
-    // The trained factors and those that they start from begin with the same buffers.
-    expect(tf.memory().numDataBuffers - buffers).toBeLessThanOrEqual(parameters);
-    expect(predictions(adapted, inputs)).toEqual(predictions(model, inputs));
-    await train(adapted, inputs);
-    expect(baseWeights(model)).toEqual(before);
-    expect(predictions(adapted, inputs)).not.toEqual(predictions(model, inputs));
-    setAdapter(adapted, null);
-    expect(predictions(adapted, inputs)).toEqual(predictions(model, inputs));
+test('an adapter applies to another model of the same base, and leaks nothing', async () => {
+  const {model, inputs} = mlp();
+  const adapted = applyLoRA(model, {rank: 2, init: 'pissa', seed: 4});
+  stirUpdates(adapted);
+  const expected = predictions(adapted, inputs);
+  await withoutLeaks(() => {
+    const adapter = getAdapter(adapted);
+    const again = applyLoRA(model, adapter);
+    expect(predictions(again, inputs)).toEqual(expected);
+    adapter.dispose();
+    again.dispose();
   });
+});
 
-  test('an adapter applies to another model of the same base, and leaks nothing', async () => {
-    const {model, inputs} = mlp();
-    const adapted = applyLoRA(model, {rank: 2, init: 'pissa', seed: 4});
-    stirUpdates(adapted);
-    const expected = predictions(adapted, inputs);
-    await withoutLeaks(() => {
-      const adapter = getAdapter(adapted);
-      const again = applyLoRA(model, adapter);
-      expect(predictions(again, inputs)).toEqual(expected);
-      adapter.dispose();
-      again.dispose();
-    });
+test('for PEFT it is a plain LoRA of twice the rank, or of less by compression', async () => {
+  const {model, inputs} = mlp();
+  const adapted = applyLoRA(model, {rank: 2, init: 'pissa', targets: ['Dense']});
+  await train(adapted, inputs);
+  await withoutLeaks(async () => {
+    const adapter = getAdapter(adapted);
+    const files = await exportPEFT(model, {adapter});
+    const again = await loadAdapter(files, {model});
+    expect(Object.values(again.config.layers).every(({method}) => method === undefined)).toBe(true);
+    expect(Math.max(...Object.values(again.config.layers).map(({rank}) => rank))).toBe(4);
+    const applied = applyLoRA(model, again);
+    expect(predictions(applied, inputs)[0]).toBeAllClose(predictions(adapted, inputs)[0]!);
+    const compressed = await combineAdapters(adapter, {rank: 1});
+    expect(Object.values(compressed.config.layers).map(({rank, method}) => [rank, method])).toEqual(
+      Object.keys(compressed.config.layers).map(() => [1, undefined]),
+    );
+    [adapter, again, compressed, applied].forEach(each => each.dispose());
   });
+});
 
-  test('for PEFT it is a plain LoRA of twice the rank, or of less by compression', async () => {
-    const {model, inputs} = mlp();
-    const adapted = applyLoRA(model, {rank: 2, init: 'pissa', targets: ['Dense']});
-    await train(adapted, inputs);
-    await withoutLeaks(async () => {
-      const adapter = getAdapter(adapted);
-      const files = await exportPEFT(model, {adapter});
-      const again = await loadAdapter(files, {model});
-      expect(Object.values(again.config.layers).every(({method}) => method === undefined)).toBe(true);
-      expect(Math.max(...Object.values(again.config.layers).map(({rank}) => rank))).toBe(4);
-      const applied = applyLoRA(model, again);
-      expect(predictions(applied, inputs)[0]).toBeAllClose(predictions(adapted, inputs)[0]!);
-      const compressed = await combineAdapters(adapter, {rank: 1});
-      expect(Object.values(compressed.config.layers).map(({rank, method}) => [rank, method])).toEqual(
-        Object.keys(compressed.config.layers).map(() => [1, undefined]),
-      );
-      [adapter, again, compressed, applied].forEach(each => each.dispose());
-    });
+test('it is added up with an adapter of LoRA', async () => {
+  const {model, inputs} = mlp();
+  const [one, other] = [{init: 'pissa' as const}, {}].map((config, i) => {
+    const adapted = applyLoRA(model, {rank: 1, seed: i, ...config});
+    stirUpdates(adapted, 30 * i);
+    return adapted;
   });
-
-  test('it is added up with an adapter of LoRA', async () => {
-    const {model, inputs} = mlp();
-    const [one, other] = [{init: 'pissa' as const}, {}].map((config, i) => {
-      const adapted = applyLoRA(model, {rank: 1, seed: i, ...config});
-      stirUpdates(adapted, 30 * i);
-      return adapted;
-    });
-    const parts = [one!, other!].map(each => ({adapter: getAdapter(each), weight: 0.5}));
-    const sum = mergeLoRA(applyLoRA(model, await combineAdapters(parts)));
-    const kernels = (of: tf.LayersModel) => of.getWeights().map(numbers);
-    const [base, first, second] = [model, mergeLoRA(one!), mergeLoRA(other!)].map(kernels);
-    kernels(sum).forEach((values, i) => {
-      const expected = base![i]!.map((_, j) => 0.5 * first![i]![j]! + 0.5 * second![i]![j]!);
-      expect(values).toBeAllClose(expected);
-    });
-    expect(predictions(mergeLoRA(one!), inputs)[0]).toBeAllClose(predictions(one!, inputs)[0]!);
+  const parts = [one!, other!].map(each => ({adapter: getAdapter(each), weight: 0.5}));
+  const sum = mergeLoRA(applyLoRA(model, await combineAdapters(parts)));
+  const kernels = (of: tf.LayersModel) => of.getWeights().map(numbers);
+  const [base, first, second] = [model, mergeLoRA(one!), mergeLoRA(other!)].map(kernels);
+  kernels(sum).forEach((values, i) => {
+    const expected = base![i]!.map((_, j) => 0.5 * first![i]![j]! + 0.5 * second![i]![j]!);
+    expect(values).toBeAllClose(expected);
   });
+  expect(predictions(mergeLoRA(one!), inputs)[0]).toBeAllClose(predictions(one!, inputs)[0]!);
 });
 
 test('a plan and a summary count what trains and what there is', () => {

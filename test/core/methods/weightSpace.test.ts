@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, applyLoRA, getAdapter, mergeLoRA, scaleAdapter, trainableVariables} from '../../../src';
 import {divisors} from '../../../src/core/methods/lokr';
-import {BACKENDS, numbers, useBackend} from '../../helpers';
+import {numbers} from '../../helpers';
 import {mlp, stir, stirUpdates} from '../../models';
 
 /** A model with a Dense and a Conv2D, adapted with updates that are not nothing. */
@@ -33,146 +33,138 @@ function named({tensors}: Adapter, name: string): {shape: number[]; data: number
   return {shape: tensor.shape, data: numbers(tensor)};
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(async () => {
-    await useBackend(backend);
-    tf.engine().startScope();
-  });
-  afterEach(() => tf.engine().endScope());
-
-  test('LoHa adds the entrywise product of two low-rank products', () => {
-    const {base, model, adapter} = adaptedModel({method: 'loha', rank: 2});
-    for (const name of ['conv', 'dense']) {
-      const [w1a, w1b, w2a, w2b] = ['w1_a', 'w1_b', 'w2_a', 'w2_b'].map(part => named(adapter, `${name}/hada_${part}`));
-      const out = w1a!.shape[1]!;
-      const expected = Array.from({length: (w1b!.data.length / 2) * out}, (_, i) => {
-        const [row, column] = [Math.floor(i / out), i % out];
-        const entry = (b: {data: number[]}, a: {data: number[]}) =>
-          b.data[row * 2]! * a.data[column]! + b.data[row * 2 + 1]! * a.data[out + column]!;
-        return 1.5 * entry(w1b!, w1a!) * entry(w2b!, w2a!);
-      });
-      expect(changeOf(base, model, name)).toBeAllClose(expected);
-    }
-  });
-
-  test('LoKr adds a Kronecker product, whole or with a low-rank factor', () => {
-    const {base, model, adapter} = adaptedModel({method: 'lokr', rank: 1});
-    const [w1, a, b] = ['w1', 'w2_a', 'w2_b'].map(part => named(adapter, `conv/lokr_${part}`));
-    // 4 channels in are 2·2, 6 out are 2·3.
-    expect([w1!.shape, a!.shape, b!.shape]).toEqual([
-      [2, 2],
-      [1, 3],
-      [2, 3, 2, 1],
-    ]);
-    const expected = Array.from({length: 2 * 3 * 4 * 6}, (_, i) => {
-      const [o, c, w, h] = [i % 6, Math.floor(i / 6) % 4, Math.floor(i / 24) % 3, Math.floor(i / 72)];
-      const small = valueAt(w1!, Math.floor(c / 2), Math.floor(o / 3));
-      return 3 * small * valueAt(b!, h, w, c % 2, 0) * valueAt(a!, 0, o % 3);
+test('LoHa adds the entrywise product of two low-rank products', () => {
+  const {base, model, adapter} = adaptedModel({method: 'loha', rank: 2});
+  for (const name of ['conv', 'dense']) {
+    const [w1a, w1b, w2a, w2b] = ['w1_a', 'w1_b', 'w2_a', 'w2_b'].map(part => named(adapter, `${name}/hada_${part}`));
+    const out = w1a!.shape[1]!;
+    const expected = Array.from({length: (w1b!.data.length / 2) * out}, (_, i) => {
+      const [row, column] = [Math.floor(i / out), i % out];
+      const entry = (b: {data: number[]}, a: {data: number[]}) =>
+        b.data[row * 2]! * a.data[column]! + b.data[row * 2 + 1]! * a.data[out + column]!;
+      return 1.5 * entry(w1b!, w1a!) * entry(w2b!, w2a!);
     });
-    expect(changeOf(base, model, 'conv')).toBeAllClose(expected);
-    const large = adaptedModel({method: 'lokr', rank: 2});
-    const whole = named(large.adapter, 'conv/lokr_w2');
-    const other = named(large.adapter, 'conv/lokr_w1');
-    expect(whole.shape).toEqual([2, 3, 2, 3]);
-    const wanted = expected.map((_, i) => {
-      const [o, c, w, h] = [i % 6, Math.floor(i / 6) % 4, Math.floor(i / 24) % 3, Math.floor(i / 72)];
-      return 1.5 * valueAt(other, Math.floor(c / 2), Math.floor(o / 3)) * valueAt(whole, h, w, c % 2, o % 3);
-    });
-    expect(changeOf(large.base, large.model, 'conv')).toBeAllClose(wanted);
-  });
+    expect(changeOf(base, model, name)).toBeAllClose(expected);
+  }
+});
 
-  test.each([
-    ['loha', 'hada_w1_a', [16, 40], 0.1, 'normal'],
-    ['loha', 'hada_w1_b', [2, 3, 30, 16], 1, 'normal'],
-    ['loha', 'hada_w2_b', [2, 3, 30, 16], 1, 'normal'],
-    // Kaiming's bound, √(6 / fan-in), is √3 deviations.
-    ['vera', 'vera_A', [2, 3, 30, 16], Math.sqrt(2 / 180), 'uniform'],
-    ['vera', 'vera_B', [16, 40], Math.sqrt(2 / 16), 'uniform'],
-  ] as const)('%s starts %s, %j, with the deviation %d, %s', (method, name, shape, deviation, distribution) => {
-    const layer = tf.layers.conv2d({filters: 40, kernelSize: [2, 3], name: 'conv', inputShape: [2, 3, 30]});
-    const base = tf.sequential({layers: [layer]});
-    const started = (seed?: number) => getAdapter(applyLoRA(base, {method, rank: 16, seed}));
-    const [one, again, other] = [started(1), started(1), started(2)].map(adapter => named(adapter, `conv/${name}`));
-    expect(one!.shape).toEqual(shape);
-    const mean = one!.data.reduce((sum, value) => sum + value, 0) / one!.data.length;
-    const square = one!.data.reduce((sum, value) => sum + value ** 2, 0) / one!.data.length;
-    expect(Math.abs(mean) / deviation).toBeLessThan(0.15);
-    expect(Math.sqrt(square) / deviation).toBeGreaterThan(0.93);
-    expect(Math.sqrt(square) / deviation).toBeLessThan(1.07);
-    // Of so many normal numbers, some are beyond two deviations; no uniform one is.
-    const largest = Math.max(...one!.data.map(Math.abs)) / deviation;
-    expect(largest > 2).toBe(distribution === 'normal');
-    expect(again).toEqual(one);
-    expect(other).not.toEqual(one);
-    // Factors that share a seed are drawn one by one.
-    const others = Object.entries(started(1).tensors).filter(([key]) => key !== `conv/${name}`);
-    others.forEach(([, tensor]) =>
-      expect(numbers(tensor)[0]! / numbers(tensor)[1]!).not.toBeCloseTo(one!.data[0]! / one!.data[1]!),
-    );
-    const unseeded = [started(), started()].map(adapter => named(adapter, `conv/${name}`));
-    expect(unseeded[0]).not.toEqual(unseeded[1]);
+test('LoKr adds a Kronecker product, whole or with a low-rank factor', () => {
+  const {base, model, adapter} = adaptedModel({method: 'lokr', rank: 1});
+  const [w1, a, b] = ['w1', 'w2_a', 'w2_b'].map(part => named(adapter, `conv/lokr_${part}`));
+  // 4 channels in are 2·2, 6 out are 2·3.
+  expect([w1!.shape, a!.shape, b!.shape]).toEqual([
+    [2, 2],
+    [1, 3],
+    [2, 3, 2, 1],
+  ]);
+  const expected = Array.from({length: 2 * 3 * 4 * 6}, (_, i) => {
+    const [o, c, w, h] = [i % 6, Math.floor(i / 6) % 4, Math.floor(i / 24) % 3, Math.floor(i / 72)];
+    const small = valueAt(w1!, Math.floor(c / 2), Math.floor(o / 3));
+    return 3 * small * valueAt(b!, h, w, c % 2, 0) * valueAt(a!, 0, o % 3);
   });
+  expect(changeOf(base, model, 'conv')).toBeAllClose(expected);
+  const large = adaptedModel({method: 'lokr', rank: 2});
+  const whole = named(large.adapter, 'conv/lokr_w2');
+  const other = named(large.adapter, 'conv/lokr_w1');
+  expect(whole.shape).toEqual([2, 3, 2, 3]);
+  const wanted = expected.map((_, i) => {
+    const [o, c, w, h] = [i % 6, Math.floor(i / 6) % 4, Math.floor(i / 24) % 3, Math.floor(i / 72)];
+    return 1.5 * valueAt(other, Math.floor(c / 2), Math.floor(o / 3)) * valueAt(whole, h, w, c % 2, o % 3);
+  });
+  expect(changeOf(large.base, large.model, 'conv')).toBeAllClose(wanted);
+});
 
-  test("LoKr's second factor starts at random values, uniform up to one over the root of what it sums over", () => {
-    const {layers} = tf;
-    const base = tf.sequential({
-      layers: [
-        layers.conv2d({filters: 100, kernelSize: [2, 3], name: 'conv', inputShape: [2, 3, 100]}),
-        layers.flatten(),
-        layers.dense({units: 400, name: 'dense'}),
-      ],
-    });
-    const started = (rank: number, seed: number) => getAdapter(applyLoRA(base, {method: 'lokr', rank, seed}));
-    const [low, whole, again, other] = [started(3, 1), started(10, 1), started(3, 1), started(3, 2)];
-    const expectUniform = (adapter: Adapter, name: string, shape: number[], bound: number) => {
-      const tensor = named(adapter, name);
-      expect(tensor.shape).toEqual(shape);
-      expect(Math.max(...tensor.data.map(Math.abs))).toBeLessThanOrEqual(bound);
-      expect(Math.max(...tensor.data)).toBeGreaterThan(0.8 * bound);
-      expect(Math.min(...tensor.data)).toBeLessThan(-0.8 * bound);
-    };
-    expectUniform(low, 'conv/lokr_w2_a', [3, 10], 1 / Math.sqrt(3));
-    expectUniform(low, 'conv/lokr_w2_b', [2, 3, 10, 3], 1 / Math.sqrt(2 * 3 * 10));
-    expectUniform(low, 'dense/lokr_w2_b', [10, 3], 1 / Math.sqrt(10));
-    expectUniform(whole, 'conv/lokr_w2', [2, 3, 10, 10], 1 / Math.sqrt(2 * 3 * 10));
-    // The factors are drawn one by one, and a seed repeats them.
-    const values = (adapter: Adapter, name: string) => named(adapter, name).data;
-    const [a, b] = ['a', 'b'].map(part => values(low, `dense/lokr_w2_${part}`).slice(0, 8).map(Math.sign));
-    expect(a).not.toEqual(b);
-    for (const name of ['dense/lokr_w2_a', 'dense/lokr_w2_b']) {
-      expect(values(again, name)).toEqual(values(low, name));
-      expect(values(other, name)).not.toEqual(values(low, name));
-    }
-  });
+test.each([
+  ['loha', 'hada_w1_a', [16, 40], 0.1, 'normal'],
+  ['loha', 'hada_w1_b', [2, 3, 30, 16], 1, 'normal'],
+  ['loha', 'hada_w2_b', [2, 3, 30, 16], 1, 'normal'],
+  // Kaiming's bound, √(6 / fan-in), is √3 deviations.
+  ['vera', 'vera_A', [2, 3, 30, 16], Math.sqrt(2 / 180), 'uniform'],
+  ['vera', 'vera_B', [16, 40], Math.sqrt(2 / 16), 'uniform'],
+] as const)('%s starts %s, %j, with the deviation %d, %s', (method, name, shape, deviation, distribution) => {
+  const layer = tf.layers.conv2d({filters: 40, kernelSize: [2, 3], name: 'conv', inputShape: [2, 3, 30]});
+  const base = tf.sequential({layers: [layer]});
+  const started = (seed?: number) => getAdapter(applyLoRA(base, {method, rank: 16, seed}));
+  const [one, again, other] = [started(1), started(1), started(2)].map(adapter => named(adapter, `conv/${name}`));
+  expect(one!.shape).toEqual(shape);
+  const mean = one!.data.reduce((sum, value) => sum + value, 0) / one!.data.length;
+  const square = one!.data.reduce((sum, value) => sum + value ** 2, 0) / one!.data.length;
+  expect(Math.abs(mean) / deviation).toBeLessThan(0.15);
+  expect(Math.sqrt(square) / deviation).toBeGreaterThan(0.93);
+  expect(Math.sqrt(square) / deviation).toBeLessThan(1.07);
+  // Of so many normal numbers, some are beyond two deviations; no uniform one is.
+  const largest = Math.max(...one!.data.map(Math.abs)) / deviation;
+  expect(largest > 2).toBe(distribution === 'normal');
+  expect(again).toEqual(one);
+  expect(other).not.toEqual(one);
+  // Factors that share a seed are drawn one by one.
+  const others = Object.entries(started(1).tensors).filter(([key]) => key !== `conv/${name}`);
+  others.forEach(([, tensor]) =>
+    expect(numbers(tensor)[0]! / numbers(tensor)[1]!).not.toBeCloseTo(one!.data[0]! / one!.data[1]!),
+  );
+  const unseeded = [started(), started()].map(adapter => named(adapter, `conv/${name}`));
+  expect(unseeded[0]).not.toEqual(unseeded[1]);
+});
 
-  test.each(['loha', 'lokr', 'vera'])('%s is scaled by its alpha', method => {
-    const {base, model, adapter} = adaptedModel({method, rank: 2});
-    const half = applyLoRA(base, scaleAdapter(adapter, 0.5));
-    expect(changeOf(base, half, 'dense')).toBeAllClose(changeOf(base, model, 'dense').map(value => value / 2));
+test("LoKr's second factor starts at random values, uniform up to one over the root of what it sums over", () => {
+  const {layers} = tf;
+  const base = tf.sequential({
+    layers: [
+      layers.conv2d({filters: 100, kernelSize: [2, 3], name: 'conv', inputShape: [2, 3, 100]}),
+      layers.flatten(),
+      layers.dense({units: 400, name: 'dense'}),
+    ],
   });
+  const started = (rank: number, seed: number) => getAdapter(applyLoRA(base, {method: 'lokr', rank, seed}));
+  const [low, whole, again, other] = [started(3, 1), started(10, 1), started(3, 1), started(3, 2)];
+  const expectUniform = (adapter: Adapter, name: string, shape: number[], bound: number) => {
+    const tensor = named(adapter, name);
+    expect(tensor.shape).toEqual(shape);
+    expect(Math.max(...tensor.data.map(Math.abs))).toBeLessThanOrEqual(bound);
+    expect(Math.max(...tensor.data)).toBeGreaterThan(0.8 * bound);
+    expect(Math.min(...tensor.data)).toBeLessThan(-0.8 * bound);
+  };
+  expectUniform(low, 'conv/lokr_w2_a', [3, 10], 1 / Math.sqrt(3));
+  expectUniform(low, 'conv/lokr_w2_b', [2, 3, 10, 3], 1 / Math.sqrt(2 * 3 * 10));
+  expectUniform(low, 'dense/lokr_w2_b', [10, 3], 1 / Math.sqrt(10));
+  expectUniform(whole, 'conv/lokr_w2', [2, 3, 10, 10], 1 / Math.sqrt(2 * 3 * 10));
+  // The factors are drawn one by one, and a seed repeats them.
+  const values = (adapter: Adapter, name: string) => named(adapter, name).data;
+  const [a, b] = ['a', 'b'].map(part => values(low, `dense/lokr_w2_${part}`).slice(0, 8).map(Math.sign));
+  expect(a).not.toEqual(b);
+  for (const name of ['dense/lokr_w2_a', 'dense/lokr_w2_b']) {
+    expect(values(again, name)).toEqual(values(low, name));
+    expect(values(other, name)).not.toEqual(values(low, name));
+  }
+});
 
-  test('VeRA trains one number for each of the rank and for each output, and all layers share their factors', () => {
-    const {base, model, adapter} = adaptedModel({method: 'vera', rank: 3});
-    expect(
-      trainableVariables(model)
-        .map(({shape}) => shape)
-        .sort(),
-    ).toEqual([[10], [3], [3], [6]].sort());
-    const [narrow, wide] = ['conv', 'dense'].map(name => numbers(adapter.tensors[`${name}/vera_A`]!));
-    const [short, long] = [narrow!, wide!].sort((one, other) => one.length - other.length);
-    expect(long!.slice(0, short!.length)).toEqual(short);
-    const rows = (name: string) => adapter.tensors[`${name}/vera_B`]!.arraySync() as number[][];
-    rows('conv').forEach((row, i) => expect(rows('dense')[i]!.slice(0, 6)).toEqual(row));
-    const [A, B, d, b] = ['vera_A', 'vera_B', 'vera_lambda_d', 'vera_lambda_b'].map(part =>
-      named(adapter, `dense/${part}`),
-    );
-    const expected = Array.from({length: (A!.data.length / 3) * 10}, (_, i) => {
-      const [row, column] = [Math.floor(i / 10), i % 10];
-      const sum = [0, 1, 2].reduce((total, k) => total + valueAt(A!, row, k) * d!.data[k]! * valueAt(B!, k, column), 0);
-      return sum * b!.data[column]!;
-    });
-    expect(changeOf(base, model, 'dense')).toBeAllClose(expected, {rtol: 1e-4});
+test.each(['loha', 'lokr', 'vera'])('%s is scaled by its alpha', method => {
+  const {base, model, adapter} = adaptedModel({method, rank: 2});
+  const half = applyLoRA(base, scaleAdapter(adapter, 0.5));
+  expect(changeOf(base, half, 'dense')).toBeAllClose(changeOf(base, model, 'dense').map(value => value / 2));
+});
+
+test('VeRA trains one number for each of the rank and for each output, and all layers share their factors', () => {
+  const {base, model, adapter} = adaptedModel({method: 'vera', rank: 3});
+  expect(
+    trainableVariables(model)
+      .map(({shape}) => shape)
+      .sort(),
+  ).toEqual([[10], [3], [3], [6]].sort());
+  const [narrow, wide] = ['conv', 'dense'].map(name => numbers(adapter.tensors[`${name}/vera_A`]!));
+  const [short, long] = [narrow!, wide!].sort((one, other) => one.length - other.length);
+  expect(long!.slice(0, short!.length)).toEqual(short);
+  const rows = (name: string) => adapter.tensors[`${name}/vera_B`]!.arraySync() as number[][];
+  rows('conv').forEach((row, i) => expect(rows('dense')[i]!.slice(0, 6)).toEqual(row));
+  const [A, B, d, b] = ['vera_A', 'vera_B', 'vera_lambda_d', 'vera_lambda_b'].map(part =>
+    named(adapter, `dense/${part}`),
+  );
+  const expected = Array.from({length: (A!.data.length / 3) * 10}, (_, i) => {
+    const [row, column] = [Math.floor(i / 10), i % 10];
+    const sum = [0, 1, 2].reduce((total, k) => total + valueAt(A!, row, k) * d!.data[k]! * valueAt(B!, k, column), 0);
+    return sum * b!.data[column]!;
   });
+  expect(changeOf(base, model, 'dense')).toBeAllClose(expected, {rtol: 1e-4});
 });
 
 test('a rank of VeRA may be more than a layer could use', () => {

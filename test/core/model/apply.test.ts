@@ -1,11 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {isAdapted} from '../../../src/core/model/adapted';
 import '../../../src/core/model/fits'; // watches fits
 import {disposeModel, trainableVariables} from '../../../src/core/rewire/dispose';
 import {mergeLoRA, removeLoRA} from '../../../src/core/model/restore';
-import {BACKENDS, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {kernelsOf, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {baseWeights, cnn, factorsOf, mlp, nested, predictions, reloaded, stirFactors, train, ZOO} from '../../models';
 
 const CONFIG = {rank: 2, alpha: 3, seed: 1};
@@ -19,161 +18,149 @@ function ownClasses(model: tf.LayersModel): string[] {
   return JSON.stringify(model.toJSON(null, false)).match(/LoRA\w*|FrozenLayer|TrainedLayer/g) ?? [];
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(async () => {
-    await useBackend(backend);
-    tf.engine().startScope();
-  });
-  afterEach(() => tf.engine().endScope());
-
-  describe.each(ZOO)('%s', (_, make) => {
-    test('computes, adapted, what it computed before, bit for bit', () => {
-      const {model, inputs} = make();
-      const adapted = applyLoRA(model, CONFIG);
-      expect(predictions(adapted, inputs)).toEqual(predictions(model, inputs));
-    });
-
-    test('keeps its names, and shares its buffers with the original', () => {
-      const {model} = make();
-      const {numDataBuffers} = tf.memory();
-      const adapted = applyLoRA(model, CONFIG);
-      expect(tf.memory().numDataBuffers - numDataBuffers).toBe(factorsOf(adapted).length);
-      expect(factorsOf(adapted).length).toBeGreaterThan(0);
-      expect(adapted.name).toBe(model.name);
-      expect(adapted.layers.map(({name}) => name)).toEqual(model.layers.map(({name}) => name));
-      expect(namesOf(adapted)).toEqual(namesOf(model));
-      expect(adapted.getClassName()).toBe(model.getClassName());
-    });
-
-    test('trains its factors, each of them, and nothing else, there or in the original', async () => {
-      const {model, inputs} = make();
-      const adapted = applyLoRA(model, CONFIG);
-      const [before, predicted] = [baseWeights(model), predictions(model, inputs)];
-      const factors = factorsOf(adapted).map(w => numbers(w.read()));
-      expect(adapted.trainableWeights).toHaveLength(factors.length);
-      // Adam's steps are as wide where a gradient is small, as it is before a recurrent layer.
-      await train(adapted, inputs, {optimizer: 'adam'});
-      expect(baseWeights(adapted)).toEqual(before);
-      expect(baseWeights(model)).toEqual(before);
-      expect(predictions(model, inputs)).toEqual(predicted);
-      expect(predictions(adapted, inputs)).not.toEqual(predicted);
-      factorsOf(adapted).forEach((weight, i) => {
-        const moved = numbers(weight.read()).map((v, j) => Math.abs(v - factors[i]![j]!));
-        expect(Math.max(...moved)).toBeGreaterThan(1e-4);
-      });
-    });
-
-    test('is, merged, a model of stock layers that computes the same, after a file too', async () => {
-      const {model, inputs} = make();
-      const adapted = applyLoRA(model, CONFIG);
-      stirFactors(adapted);
-      const merged = mergeLoRA(adapted);
-      const expected = predictions(adapted, inputs);
-      predictions(merged, inputs).forEach((output, i) => {
-        expect(output).toBeAllClose(expected[i]!);
-        expect(output).not.toBeAllClose(predictions(model, inputs)[i]!);
-      });
-      expect(ownClasses(merged)).toEqual([]);
-      expect(merged.countParams()).toBe(model.countParams());
-      expect(predictions(await reloaded(merged), inputs)).toEqual(predictions(merged, inputs));
-      expect(predictions(adapted, inputs)).toEqual(expected);
-    });
-
-    test('gives the original back when the adapter is removed', async () => {
-      const {model, inputs} = make();
-      const adapted = applyLoRA(model, CONFIG);
-      stirFactors(adapted);
-      const plain = removeLoRA(adapted);
-      expect(predictions(plain, inputs)).toEqual(predictions(model, inputs));
-      expect(baseWeights(plain)).toEqual(baseWeights(model));
-      expect(ownClasses(plain)).toEqual([]);
-      expect(plain.trainableWeights).toHaveLength(model.trainableWeights.length);
-      const [again, original] = [await reloaded(plain), await reloaded(model)];
-      expect(again.toJSON(null, false)).toEqual(original.toJSON(null, false));
-      expect(predictions(again, inputs)).toEqual(predictions(model, inputs));
-    });
-
-    test('is saved and loaded with its adapter, and goes on training that alone', async () => {
-      const {model, inputs} = make();
-      const adapted = applyLoRA(model, CONFIG);
-      stirFactors(adapted);
-      const again = await reloaded(adapted);
-      expect(predictions(again, inputs)).toEqual(predictions(adapted, inputs));
-      const factors = factorsOf(again).map(w => numbers(w.read()));
-      await train(again, inputs);
-      expect(baseWeights(again)).toEqual(baseWeights(model));
-      factorsOf(again).forEach((weight, i) => {
-        expect(numbers(weight.read())).not.toEqual(factors[i]);
-      });
-      expect(predictions(removeLoRA(again), inputs)).toEqual(predictions(model, inputs));
-    });
-
-    test('leaks nothing from apply to dispose', async () => {
-      await withoutLeaks(async () => {
-        const {model, inputs} = make();
-        const adapted = applyLoRA(model, CONFIG);
-        await train(adapted, inputs, {epochs: 2});
-        const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
-        [merged, plain, adapted, model].forEach(each => disposeModel(each));
-        tf.dispose(inputs);
-      });
-    });
-  });
-
-  test('every base weight and statistic is bit-identical after 100 steps of Adam, also after a reload', async () => {
-    const {model, inputs} = cnn();
-    const before = baseWeights(model);
-    const adapted = applyLoRA(model, {...CONFIG, exclude: ['head']});
-    const again = await reloaded(adapted);
-    for (const each of [adapted, again]) {
-      await train(each, inputs, {epochs: 100});
-      expect(baseWeights(each)).toEqual(before);
-      expect(factorsOf(each)).toHaveLength(2);
-    }
-  });
-
-  test('a training step takes no gradient of a frozen kernel, adapted or not, and none of the data', async () => {
-    const {model, inputs} = cnn();
-    const adapted = applyLoRA(model, {rank: 1, targets: ['conv']});
-    const variables = trainableVariables(adapted);
-    const kernels = await kernelsOf(() =>
-      tf.tidy(() => {
-        const loss = () => tf.mean<tf.Scalar>(adapted.apply(inputs, {training: true}) as tf.Tensor);
-        return tf.variableGrads(loss, variables).grads;
-      }),
-    );
-    const outputs = (kernel: string) => kernels.filter(({name}) => name === kernel).map(({output}) => output);
-    // Of A: 3×3×2×1. The kernel itself would be 3×3×2×4, that of the head 16×3.
-    expect(outputs('Conv2DBackpropFilter')).toEqual(['3×3×2']);
-    expect(outputs('Conv2DBackpropInput')).not.toContain('2×6×6×2');
-    expect(outputs('BatchMatMul')).not.toContain('16×3');
-    expect(outputs('BatchMatMul')).toContain('2×16');
-  });
-
-  test('evaluate, fitDataset and summary work as on any model', async () => {
-    const {model, inputs} = mlp();
+describe.each(ZOO)('%s', (_, make) => {
+  test('computes, adapted, what it computed before, bit for bit', () => {
+    const {model, inputs} = make();
     const adapted = applyLoRA(model, CONFIG);
-    adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
-    const y = random([4, 3], 1);
-    const loss = numbers(adapted.evaluate(inputs[0]!, y, {verbose: 0}) as tf.Scalar)[0]!;
-    const error = tf.sub(model.predict(inputs[0]!) as tf.Tensor, y);
-    expect(loss).toBeCloseTo(numbers(tf.mean(tf.square(error)))[0]!, 5);
-    const dataset = tf.data.array([{xs: inputs[0]!, ys: y}]);
-    const {history} = await adapted.fitDataset(dataset, {epochs: 5, verbose: 0});
-    expect(history.loss!.at(-1)).toBeLessThan(history.loss![0] as number);
-    const lines: string[] = [];
-    adapted.summary(undefined, undefined, line => lines.push(String(line)));
-    expect(lines.join('\n')).toMatch(/hidden.*LoRADense/);
-    // 2·(5 + 6) + 2·(6 + 3)
-    expect(lines.join('\n')).toContain('Trainable params: 40');
+    expect(predictions(adapted, inputs)).toEqual(predictions(model, inputs));
+  });
+
+  test('keeps its names, and shares its buffers with the original', () => {
+    const {model} = make();
+    const {numDataBuffers} = tf.memory();
+    const adapted = applyLoRA(model, CONFIG);
+    expect(tf.memory().numDataBuffers - numDataBuffers).toBe(factorsOf(adapted).length);
+    expect(factorsOf(adapted).length).toBeGreaterThan(0);
+    expect(adapted.name).toBe(model.name);
+    expect(adapted.layers.map(({name}) => name)).toEqual(model.layers.map(({name}) => name));
+    expect(namesOf(adapted)).toEqual(namesOf(model));
+    expect(adapted.getClassName()).toBe(model.getClassName());
+  });
+
+  test('trains its factors, each of them, and nothing else, there or in the original', async () => {
+    const {model, inputs} = make();
+    const adapted = applyLoRA(model, CONFIG);
+    const [before, predicted] = [baseWeights(model), predictions(model, inputs)];
+    const factors = factorsOf(adapted).map(w => numbers(w.read()));
+    expect(adapted.trainableWeights).toHaveLength(factors.length);
+    // Adam's steps are as wide where a gradient is small, as it is before a recurrent layer.
+    await train(adapted, inputs, {optimizer: 'adam'});
+    expect(baseWeights(adapted)).toEqual(before);
+    expect(baseWeights(model)).toEqual(before);
+    expect(predictions(model, inputs)).toEqual(predicted);
+    expect(predictions(adapted, inputs)).not.toEqual(predicted);
+    factorsOf(adapted).forEach((weight, i) => {
+      const moved = numbers(weight.read()).map((v, j) => Math.abs(v - factors[i]![j]!));
+      expect(Math.max(...moved)).toBeGreaterThan(1e-4);
+    });
+  });
+
+  test('is, merged, a model of stock layers that computes the same, after a file too', async () => {
+    const {model, inputs} = make();
+    const adapted = applyLoRA(model, CONFIG);
+    stirFactors(adapted);
+    const merged = mergeLoRA(adapted);
+    const expected = predictions(adapted, inputs);
+    predictions(merged, inputs).forEach((output, i) => {
+      expect(output).toBeAllClose(expected[i]!);
+      expect(output).not.toBeAllClose(predictions(model, inputs)[i]!);
+    });
+    expect(ownClasses(merged)).toEqual([]);
+    expect(merged.countParams()).toBe(model.countParams());
+    expect(predictions(await reloaded(merged), inputs)).toEqual(predictions(merged, inputs));
+    expect(predictions(adapted, inputs)).toEqual(expected);
+  });
+
+  test('gives the original back when the adapter is removed', async () => {
+    const {model, inputs} = make();
+    const adapted = applyLoRA(model, CONFIG);
+    stirFactors(adapted);
+    const plain = removeLoRA(adapted);
+    expect(predictions(plain, inputs)).toEqual(predictions(model, inputs));
+    expect(baseWeights(plain)).toEqual(baseWeights(model));
+    expect(ownClasses(plain)).toEqual([]);
+    expect(plain.trainableWeights).toHaveLength(model.trainableWeights.length);
+    const [again, original] = [await reloaded(plain), await reloaded(model)];
+    expect(again.toJSON(null, false)).toEqual(original.toJSON(null, false));
+    expect(predictions(again, inputs)).toEqual(predictions(model, inputs));
+  });
+
+  test('is saved and loaded with its adapter, and goes on training that alone', async () => {
+    const {model, inputs} = make();
+    const adapted = applyLoRA(model, CONFIG);
+    stirFactors(adapted);
+    const again = await reloaded(adapted);
+    expect(predictions(again, inputs)).toEqual(predictions(adapted, inputs));
+    const factors = factorsOf(again).map(w => numbers(w.read()));
+    await train(again, inputs);
+    expect(baseWeights(again)).toEqual(baseWeights(model));
+    factorsOf(again).forEach((weight, i) => {
+      expect(numbers(weight.read())).not.toEqual(factors[i]);
+    });
+    expect(predictions(removeLoRA(again), inputs)).toEqual(predictions(model, inputs));
+  });
+
+  test('leaks nothing from apply to dispose', async () => {
+    await withoutLeaks(async () => {
+      const {model, inputs} = make();
+      const adapted = applyLoRA(model, CONFIG);
+      await train(adapted, inputs, {epochs: 2});
+      const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
+      [merged, plain, adapted, model].forEach(each => disposeModel(each));
+      tf.dispose(inputs);
+    });
   });
 });
 
-describe('applyLoRA', () => {
-  beforeAll(() => useBackend('cpu'));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
+test('every base weight and statistic is bit-identical after 100 steps of Adam, also after a reload', async () => {
+  const {model, inputs} = cnn();
+  const before = baseWeights(model);
+  const adapted = applyLoRA(model, {...CONFIG, exclude: ['head']});
+  const again = await reloaded(adapted);
+  for (const each of [adapted, again]) {
+    await train(each, inputs, {epochs: 100});
+    expect(baseWeights(each)).toEqual(before);
+    expect(factorsOf(each)).toHaveLength(2);
+  }
+});
 
+test('a training step takes no gradient of a frozen kernel, adapted or not, and none of the data', async () => {
+  const {model, inputs} = cnn();
+  const adapted = applyLoRA(model, {rank: 1, targets: ['conv']});
+  const variables = trainableVariables(adapted);
+  const kernels = await kernelsOf(() =>
+    tf.tidy(() => {
+      const loss = () => tf.mean<tf.Scalar>(adapted.apply(inputs, {training: true}) as tf.Tensor);
+      return tf.variableGrads(loss, variables).grads;
+    }),
+  );
+  const outputs = (kernel: string) => kernels.filter(({name}) => name === kernel).map(({output}) => output);
+  // Of A: 3×3×2×1. The kernel itself would be 3×3×2×4, that of the head 16×3.
+  expect(outputs('Conv2DBackpropFilter')).toEqual(['3×3×2']);
+  expect(outputs('Conv2DBackpropInput')).not.toContain('2×6×6×2');
+  expect(outputs('BatchMatMul')).not.toContain('16×3');
+  expect(outputs('BatchMatMul')).toContain('2×16');
+});
+
+test('evaluate, fitDataset and summary work as on any model', async () => {
+  const {model, inputs} = mlp();
+  const adapted = applyLoRA(model, CONFIG);
+  adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+  const y = random([4, 3], 1);
+  const loss = numbers(adapted.evaluate(inputs[0]!, y, {verbose: 0}) as tf.Scalar)[0]!;
+  const error = tf.sub(model.predict(inputs[0]!) as tf.Tensor, y);
+  expect(loss).toBeCloseTo(numbers(tf.mean(tf.square(error)))[0]!, 5);
+  const dataset = tf.data.array([{xs: inputs[0]!, ys: y}]);
+  const {history} = await adapted.fitDataset(dataset, {epochs: 5, verbose: 0});
+  expect(history.loss!.at(-1)).toBeLessThan(history.loss![0] as number);
+  const lines: string[] = [];
+  adapted.summary(undefined, undefined, line => lines.push(String(line)));
+  expect(lines.join('\n')).toMatch(/hidden.*LoRADense/);
+  // 2·(5 + 6) + 2·(6 + 3)
+  expect(lines.join('\n')).toContain('Trainable params: 40');
+});
+
+describe('applyLoRA', () => {
   test('adapts with rank 8 by default, all that can be adapted', () => {
     const model = tf.sequential({
       layers: [tf.layers.dense({units: 32, inputShape: [40], name: 'one'})],
@@ -268,14 +255,11 @@ describe('applyLoRA', () => {
 
 describe.each(['Sequential', 'functional'])('training a %s base', kind => {
   let warn: jest.SpyInstance;
-  beforeAll(() => useBackend('cpu'));
   beforeEach(() => {
-    tf.engine().startScope();
     warn = jest.spyOn(console, 'warn').mockImplementation();
   });
   afterEach(() => {
     warn.mockRestore();
-    tf.engine().endScope();
   });
 
   function base(): tf.LayersModel {

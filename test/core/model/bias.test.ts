@@ -10,7 +10,7 @@ import {
   summarizeLoRA,
 } from '../../../src';
 import {biasesOf} from '../../../src/platform/tfjs/weights';
-import {BACKENDS, expectGradients, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {expectGradients, kernelsOf, numbers, random, withoutLeaks} from '../../helpers';
 import {baseWeights, predictions, reloaded, type Specimen, stir, stirFactors, train, ZOO} from '../../models';
 
 const {layers} = tf;
@@ -37,121 +37,115 @@ function everyKind(): Specimen {
 
 const BIASED = ['conv', 'batch', 'depth', 'transposed', 'line', 'layer', 'gru'];
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(() => useBackend(backend));
-
-  test('all biases train and nothing else of the base, with the gradients that plain tfjs has', () => {
-    const {model, inputs} = everyKind();
-    const adapted = applyLoRA(model, {rank: 2, targets: ['head'], bias: 'all'});
-    const names = adapted.trainableWeights.map(weight => weight.originalName).sort();
-    expect(names).toEqual([
-      ...['batch/beta', 'conv/bias', 'depth/bias', 'gru/bias', 'head/bias', 'head/lora_A', 'head/lora_B'],
-      ...['layer/beta', 'line/bias', 'transposed/bias'],
-    ]);
-    const weights = tf.tensor1d([1, -2, 3, 5, -7, 11]);
-    const gradientsOf = (each: tf.LayersModel, kwargs: object) => {
-      const biases = each.layers.flatMap(layer => {
-        const base = (layer as {baseLayer?: tf.layers.Layer}).baseLayer ?? layer;
-        return [...biasesOf(base).values()].map(weight => weight.read() as tf.Variable);
-      });
-      const loss = () => {
-        const y = each.apply(inputs[0]!, kwargs) as tf.Tensor;
-        return tf.sum<tf.Scalar>(tf.mul(tf.reshape(y, [6]), weights));
-      };
-      const {grads} = tf.variableGrads(loss, biases);
-      return biases.map(({name}) => numbers(grads[name]!));
+test('all biases train and nothing else of the base, with the gradients that plain tfjs has', () => {
+  const {model, inputs} = everyKind();
+  const adapted = applyLoRA(model, {rank: 2, targets: ['head'], bias: 'all'});
+  const names = adapted.trainableWeights.map(weight => weight.originalName).sort();
+  expect(names).toEqual([
+    ...['batch/beta', 'conv/bias', 'depth/bias', 'gru/bias', 'head/bias', 'head/lora_A', 'head/lora_B'],
+    ...['layer/beta', 'line/bias', 'transposed/bias'],
+  ]);
+  const weights = tf.tensor1d([1, -2, 3, 5, -7, 11]);
+  const gradientsOf = (each: tf.LayersModel, kwargs: object) => {
+    const biases = each.layers.flatMap(layer => {
+      const base = (layer as {baseLayer?: tf.layers.Layer}).baseLayer ?? layer;
+      return [...biasesOf(base).values()].map(weight => weight.read() as tf.Variable);
+    });
+    const loss = () => {
+      const y = each.apply(inputs[0]!, kwargs) as tf.Tensor;
+      return tf.sum<tf.Scalar>(tf.mul(tf.reshape(y, [6]), weights));
     };
-    // In inference a stock normalization uses its moving statistics, as the adapted one does in training too.
-    const expected = gradientsOf(model, {training: false});
-    expect(expected).toHaveLength(8);
-    expectGradients(gradientsOf(adapted, {training: true}), expected);
+    const {grads} = tf.variableGrads(loss, biases);
+    return biases.map(({name}) => numbers(grads[name]!));
+  };
+  // In inference a stock normalization uses its moving statistics, as the adapted one does in training too.
+  const expected = gradientsOf(model, {training: false});
+  expect(expected).toHaveLength(8);
+  expectGradients(gradientsOf(adapted, {training: true}), expected);
+});
+
+test('no gradient of a kernel is computed for a bias that trains', async () => {
+  const model = tf.sequential({
+    layers: [
+      layers.conv2d({filters: 3, kernelSize: 2, name: 'conv', inputShape: [5, 4, 2]}),
+      layers.batchNormalization({name: 'batch'}),
+      layers.flatten(),
+      layers.dense({units: 5, name: 'head'}),
+    ],
   });
-
-  test('no gradient of a kernel is computed for a bias that trains', async () => {
-    const model = tf.sequential({
-      layers: [
-        layers.conv2d({filters: 3, kernelSize: 2, name: 'conv', inputShape: [5, 4, 2]}),
-        layers.batchNormalization({name: 'batch'}),
-        layers.flatten(),
-        layers.dense({units: 5, name: 'head'}),
-      ],
-    });
-    const adapted = applyLoRA(model, {rank: 1, targets: ['head'], bias: 'all'});
-    const x = random([3, 5, 4, 2], 1);
-    const kernels = await kernelsOf(() => {
-      const {grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(adapted.apply(x, {training: true}) as tf.Tensor));
-      return Object.values(grads);
-    });
-    expect(kernels.map(({name}) => name)).not.toContain('Conv2DBackpropFilter');
-    // The head's input gradient, and the two products for A, B: none of the shape of its kernel, [36, 5].
-    expect(kernels.filter(({name, output}) => /MatMul/.test(name) && output === '36×5')).toEqual([]);
+  const adapted = applyLoRA(model, {rank: 1, targets: ['head'], bias: 'all'});
+  const x = random([3, 5, 4, 2], 1);
+  const kernels = await kernelsOf(() => {
+    const {grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(adapted.apply(x, {training: true}) as tf.Tensor));
+    return Object.values(grads);
   });
+  expect(kernels.map(({name}) => name)).not.toContain('Conv2DBackpropFilter');
+  // The head's input gradient, and the two products for A, B: none of the shape of its kernel, [36, 5].
+  expect(kernels.filter(({name, output}) => /MatMul/.test(name) && output === '36×5')).toEqual([]);
+});
 
-  test.each<[string, Partial<LoRAConfig>]>([
-    ['adapted layers', {bias: 'adapted'}],
-    ['all layers', {bias: 'all'}],
-  ])('biases of %s travel with the adapter, are merged, and are had back without it', async (_, config) => {
-    await withoutLeaks(async () => {
-      const {model, inputs} = everyKind();
-      const original = predictions(model, inputs);
-      const before = baseWeights(model);
-      const adapted = applyLoRA(model, {rank: 2, targets: ['conv', 'plain', 'head'], ...config});
-      expect(predictions(adapted, inputs)).toEqual(original);
-      await train(adapted, inputs);
-      const trained = predictions(adapted, inputs);
-      expect(baseWeights(model)).toEqual(before);
+test.each<[string, Partial<LoRAConfig>]>([
+  ['adapted layers', {bias: 'adapted'}],
+  ['all layers', {bias: 'all'}],
+])('biases of %s travel with the adapter, are merged, and are had back without it', async (_, config) => {
+  await withoutLeaks(async () => {
+    const {model, inputs} = everyKind();
+    const original = predictions(model, inputs);
+    const before = baseWeights(model);
+    const adapted = applyLoRA(model, {rank: 2, targets: ['conv', 'plain', 'head'], ...config});
+    expect(predictions(adapted, inputs)).toEqual(original);
+    await train(adapted, inputs);
+    const trained = predictions(adapted, inputs);
+    expect(baseWeights(model)).toEqual(before);
 
-      const adapter = getAdapter(adapted);
-      const {layers: updates, biases} = adapter.config;
-      expect(updates.conv!.trainBias).toBe(true);
-      expect(updates.plain!.trainBias).toBeUndefined();
-      expect(biases).toEqual(config.bias === 'all' ? BIASED.filter(name => name !== 'conv') : undefined);
-      expect(numbers(adapter.tensors['conv/bias']!)).not.toEqual(before['conv/bias']);
-      for (const [name, values] of Object.entries(baseWeights(adapted))) {
-        if (adapter.tensors[name] === undefined) {
-          expect(values).toEqual(before[name]);
-        }
+    const adapter = getAdapter(adapted);
+    const {layers: updates, biases} = adapter.config;
+    expect(updates.conv!.trainBias).toBe(true);
+    expect(updates.plain!.trainBias).toBeUndefined();
+    expect(biases).toEqual(config.bias === 'all' ? BIASED.filter(name => name !== 'conv') : undefined);
+    expect(numbers(adapter.tensors['conv/bias']!)).not.toEqual(before['conv/bias']);
+    for (const [name, values] of Object.entries(baseWeights(adapted))) {
+      if (adapter.tensors[name] === undefined) {
+        expect(values).toEqual(before[name]);
       }
+    }
 
-      const applied = applyLoRA(model, adapter);
-      expect(predictions(applied, inputs)).toEqual(trained);
-      const again = getAdapter(applied);
-      expect(again.config).toEqual(adapter.config);
-      again.dispose();
-      const loaded = await reloaded(applied);
-      expect(predictions(loaded, inputs)).toEqual(trained);
-      for (const each of [adapted, loaded]) {
-        const merged = mergeLoRA(each);
-        expect(predictions(merged, inputs)[0]).toBeAllClose(trained[0]!);
-        const removed = removeLoRA(each);
-        expect(predictions(removed, inputs)).toEqual(original);
-        setAdapter(each, null);
-        expect(predictions(each, inputs)).toEqual(original);
-        setAdapter(each, adapter);
-        expect(predictions(each, inputs)).toEqual(trained);
-        merged.dispose();
-        removed.dispose();
-      }
-      adapter.dispose();
-      [adapted, applied, loaded, model].forEach(each => each.dispose());
-      tf.dispose(inputs);
-    });
-  });
-
-  test.each(ZOO)('%s computes what it computed before when its biases train, and reloads', async (_, make) => {
-    const {model, inputs} = make();
-    const adapted = applyLoRA(model, {rank: 1, bias: 'all'});
-    expect(predictions(adapted, inputs)).toEqual(predictions(model, inputs));
-    await train(adapted, inputs, {epochs: 2});
-    expect(predictions(adapted, inputs)).not.toEqual(predictions(model, inputs));
-    expect(predictions(await reloaded(adapted), inputs)).toEqual(predictions(adapted, inputs));
-    expect(predictions(removeLoRA(adapted), inputs)).toEqual(predictions(model, inputs));
+    const applied = applyLoRA(model, adapter);
+    expect(predictions(applied, inputs)).toEqual(trained);
+    const again = getAdapter(applied);
+    expect(again.config).toEqual(adapter.config);
+    again.dispose();
+    const loaded = await reloaded(applied);
+    expect(predictions(loaded, inputs)).toEqual(trained);
+    for (const each of [adapted, loaded]) {
+      const merged = mergeLoRA(each);
+      expect(predictions(merged, inputs)[0]).toBeAllClose(trained[0]!);
+      const removed = removeLoRA(each);
+      expect(predictions(removed, inputs)).toEqual(original);
+      setAdapter(each, null);
+      expect(predictions(each, inputs)).toEqual(original);
+      setAdapter(each, adapter);
+      expect(predictions(each, inputs)).toEqual(trained);
+      merged.dispose();
+      removed.dispose();
+    }
+    adapter.dispose();
+    [adapted, applied, loaded, model].forEach(each => each.dispose());
+    tf.dispose(inputs);
   });
 });
 
-describe('biases', () => {
-  beforeEach(() => useBackend('cpu'));
+test.each(ZOO)('%s computes what it computed before when its biases train, and reloads', async (_, make) => {
+  const {model, inputs} = make();
+  const adapted = applyLoRA(model, {rank: 1, bias: 'all'});
+  expect(predictions(adapted, inputs)).toEqual(predictions(model, inputs));
+  await train(adapted, inputs, {epochs: 2});
+  expect(predictions(adapted, inputs)).not.toEqual(predictions(model, inputs));
+  expect(predictions(await reloaded(adapted), inputs)).toEqual(predictions(adapted, inputs));
+  expect(predictions(removeLoRA(adapted), inputs)).toEqual(predictions(model, inputs));
+});
 
+describe('biases', () => {
   test('are not part of an adapter unless asked for', () => {
     const adapter = getAdapter(applyLoRA(everyKind().model, {rank: 2}));
     expect(adapter.config.biases).toBeUndefined();

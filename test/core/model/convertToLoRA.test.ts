@@ -9,7 +9,7 @@ import {
   type LoRAConfig,
   mergeLoRA,
 } from 'tfjs-lora';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, withoutLeaks} from '../../helpers';
 
 /** A small model with a convolution, two Dense layers and a recurrent one. */
 function network(): tf.LayersModel {
@@ -35,59 +35,47 @@ function trained(base: tf.LayersModel, config: LoRAConfig): tf.LayersModel {
 
 const METHODS = ['dora', 'loha', 'lokr', 'vera', 'ia3', 'ia3-feedforward', 'lora-fa'] as const;
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  test.each(METHODS)('%s of full rank computes the same as LoRA', async method => {
-    await withoutLeaks(async () => {
-      const base = network();
-      const model = trained(base, {method});
-      const {adapter, error, errors} = await convertToLoRA(model, {rank: 64});
-      expect(error).toBeLessThan(1e-5);
-      expect(Object.keys(errors)).toEqual(['conv', 'dense', 'out']);
-      expect(Object.values(adapter.config.layers).map(layer => layer.method)).toEqual([
-        undefined,
-        undefined,
-        undefined,
-      ]);
-      const plain = applyLoRA(base, adapter);
-      tf.tidy(() => {
-        const x = random([2, 5, 4], 9);
-        expect(numbers(plain.predict(x) as tf.Tensor)).toBeAllClose(numbers(model.predict(x) as tf.Tensor), {
-          rtol: 1e-4,
-          atol: 1e-5,
-        });
+test.each(METHODS)('%s of full rank computes the same as LoRA', async method => {
+  await withoutLeaks(async () => {
+    const base = network();
+    const model = trained(base, {method});
+    const {adapter, error, errors} = await convertToLoRA(model, {rank: 64});
+    expect(error).toBeLessThan(1e-5);
+    expect(Object.keys(errors)).toEqual(['conv', 'dense', 'out']);
+    expect(Object.values(adapter.config.layers).map(layer => layer.method)).toEqual([undefined, undefined, undefined]);
+    const plain = applyLoRA(base, adapter);
+    tf.tidy(() => {
+      const x = random([2, 5, 4], 9);
+      expect(numbers(plain.predict(x) as tf.Tensor)).toBeAllClose(numbers(model.predict(x) as tf.Tensor), {
+        rtol: 1e-4,
+        atol: 1e-5,
       });
-      [plain, model, base].forEach(each => disposeModel(each));
     });
+    [plain, model, base].forEach(each => disposeModel(each));
   });
+});
 
-  test('the error that is left is that of the merged kernel', async () => {
-    await withoutLeaks(async () => {
-      const base = network();
-      const model = trained(base, {method: 'loha', targets: ['dense']});
-      const converted = await convertToLoRA(model, {rank: 1});
-      const plain = applyLoRA(base, converted.adapter);
-      const models = [base, mergeLoRA(model), mergeLoRA(plain)];
-      const [before, exact, near] = models.map(each => each.getLayer('dense').getWeights()[0]!) as [
-        tf.Tensor,
-        tf.Tensor,
-        tf.Tensor,
-      ];
-      const expected = tf.tidy(() => numbers(tf.div(tf.norm(tf.sub(exact, near)), tf.norm(tf.sub(exact, before)))));
-      expect(converted.error).toBeCloseTo(expected[0]!, 4);
-      expect(converted.error).toBeGreaterThan(0.01);
-      expect(converted.errors).toEqual({dense: converted.error});
-      [plain, model, ...models].forEach(each => disposeModel(each));
-    });
+test('the error that is left is that of the merged kernel', async () => {
+  await withoutLeaks(async () => {
+    const base = network();
+    const model = trained(base, {method: 'loha', targets: ['dense']});
+    const converted = await convertToLoRA(model, {rank: 1});
+    const plain = applyLoRA(base, converted.adapter);
+    const models = [base, mergeLoRA(model), mergeLoRA(plain)];
+    const [before, exact, near] = models.map(each => each.getLayer('dense').getWeights()[0]!) as [
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+    ];
+    const expected = tf.tidy(() => numbers(tf.div(tf.norm(tf.sub(exact, near)), tf.norm(tf.sub(exact, before)))));
+    expect(converted.error).toBeCloseTo(expected[0]!, 4);
+    expect(converted.error).toBeGreaterThan(0.01);
+    expect(converted.errors).toEqual({dense: converted.error});
+    [plain, model, ...models].forEach(each => disposeModel(each));
   });
 });
 
 describe('a converted adapter', () => {
-  beforeAll(() => useBackend('cpu'));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
-
   test('can be combined, and LoRA stays as it is', async () => {
     const base = network();
     const dora = getAdapter(trained(base, {method: 'dora', targets: ['out']}));

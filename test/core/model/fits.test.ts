@@ -11,12 +11,8 @@ import {
 } from '../../../src/index';
 import {MICROTASKS} from '../../../src/core/model/fits';
 import {isTraining, trainedIn} from '../../../src/platform/tfjs/training';
-import {numbers, random, useBackend} from '../../helpers';
+import {numbers, random} from '../../helpers';
 import {mlp, nested, predictions, reloaded, stirFactors, train} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
 
 const CHANGED = /has a different adapter than when this fit began/;
 

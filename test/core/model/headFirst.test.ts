@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, fitOnFeatures, getAdapter, type CallProgress, replaceHead} from '../../../src/index';
 import {newLayersEntry} from '../../../src/core/head/headPlace';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 
 const glorot = (seed: number) => tf.initializers.glorotUniform({seed});
 const classes = () => tf.layers.dense({units: 3, activation: 'softmax', kernelInitializer: glorot(9), name: 'classes'});
@@ -25,8 +25,7 @@ function adapted(): tf.LayersModel {
 
 let xs: tf.Tensor;
 let ys: tf.Tensor;
-beforeAll(async () => {
-  await useBackend('cpu');
+beforeAll(() => {
   xs = tf.randomNormal([8, 5], 0, 1, 'float32', 5);
   ys = tf.oneHot(tf.tensor1d([0, 1, 2, 0, 1, 2, 0, 1], 'int32'), 3);
 });

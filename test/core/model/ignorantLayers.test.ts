@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {getAdapter, setAdapter} from '../../../src/core/model/currentAdapter';
 import {predictWith} from '../../../src/core/model/predictWith';
 import {saveAdapter} from '../../../src/core/peft/saveAdapter';
@@ -12,15 +11,8 @@ import {mergeLoRA, removeLoRA} from '../../../src/core/model/restore';
 import {summarizeLoRA} from '../../../src/core/model/summary';
 import {sitesOf} from '../../../src/core/rewire/walk';
 import {Gelu, IGNORANT, activations, autoencoder, blocks} from '../../ignorantLayers';
-import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {baseWeights, MemoryHandler, predictions, reloaded, stirFactors, train} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => {
-  tf.engine().endScope();
-  jest.restoreAllMocks();
-});
 
 const paths = (model: tf.LayersModel) => sitesOf(model).map(({path}) => path);
 

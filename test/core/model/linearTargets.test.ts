@@ -1,9 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, getAdapter, type LoRAConfig, planLoRA} from '../../../src';
-import {useBackend} from '../../helpers';
 import {cnn, mlp, reloaded} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
 
 /** A layer of a user's, of models that are adapted in their linear layers. */
 class Mixing extends tf.layers.Layer {

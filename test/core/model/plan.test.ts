@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import type {LoRAConfig} from '../../../src/core/model/config';
 import type {LoRAStrength} from '../../../src/core/methods/method';
 import {LoRAError} from '../../../src/platform/errors';
@@ -11,15 +10,8 @@ import {applyLoRA} from '../../../src/core/model/apply';
 import {summarizeLoRA} from '../../../src/core/model/summary';
 import {loraSites} from '../../../src/core/model/adapted';
 import {sitesOf} from '../../../src/core/rewire/walk';
-import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {baseWeights, cnn, mlp, nested, stirFactors} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => {
-  tf.engine().endScope();
-  jest.restoreAllMocks();
-});
 
 function adaptedPaths(model: tf.LayersModel): string[] {
   return loraSites(model).map(({path}) => path);

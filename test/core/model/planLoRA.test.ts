@@ -9,17 +9,10 @@ import {
   replaceHead,
   summarizeLoRA,
 } from '../../../src/index';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {baseWeights, cnn, mlp, nested, predictions, reloaded, stirFactors, ZOO} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
 beforeEach(() => {
-  tf.engine().startScope();
   jest.spyOn(console, 'warn').mockImplementation();
-});
-afterEach(() => {
-  tf.engine().endScope();
-  jest.restoreAllMocks();
 });
 
 function rolesOf({layers}: LoRAPlan): Record<string, string> {

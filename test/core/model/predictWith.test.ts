@@ -9,7 +9,7 @@ import {
   setAdapter,
   withAdapter,
 } from 'tfjs-lora';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {baseWeights, mlp, multi, predictions, stirFactors} from '../../models';
 
 /** Adapters of different ranks for a model. */
@@ -29,48 +29,44 @@ function rowsOf(tensor: tf.Tensor): number[][] {
   return Array.from({length: tensor.shape[0]}, (_, i) => values.slice(i * width, (i + 1) * width));
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  test('each row is predicted under its own adapter, as by itself; the former adapter is back then', async () => {
-    const {model, inputs} = mlp();
-    const [one, other] = adaptersFor(model, [1, 3]) as [Adapter, Adapter];
-    const adapted = applyLoRA(model, {rank: 2});
-    stirFactors(adapted, 70);
-    const before = predictions(adapted, inputs);
-    const x = random<tf.Rank.R2>([7, 5], 3);
-    const adapters = [other, null, one, other, one, null, other];
-    await withoutLeaks(() => {
-      const together = predictWith(adapted, x, adapters, {batchSize: 2}) as tf.Tensor;
-      rowsOf(together).forEach((row, i) => {
-        const alone = tf.tidy(() =>
-          withAdapter(adapted, adapters[i]!, () => numbers(adapted.predict(tf.slice(x, i, 1)) as tf.Tensor)),
-        );
-        expect(row).toBeAllClose(alone);
-      });
-      together.dispose();
+test('each row is predicted under its own adapter, as by itself; the former adapter is back then', async () => {
+  const {model, inputs} = mlp();
+  const [one, other] = adaptersFor(model, [1, 3]) as [Adapter, Adapter];
+  const adapted = applyLoRA(model, {rank: 2});
+  stirFactors(adapted, 70);
+  const before = predictions(adapted, inputs);
+  const x = random<tf.Rank.R2>([7, 5], 3);
+  const adapters = [other, null, one, other, one, null, other];
+  await withoutLeaks(() => {
+    const together = predictWith(adapted, x, adapters, {batchSize: 2}) as tf.Tensor;
+    rowsOf(together).forEach((row, i) => {
+      const alone = tf.tidy(() =>
+        withAdapter(adapted, adapters[i]!, () => numbers(adapted.predict(tf.slice(x, i, 1)) as tf.Tensor)),
+      );
+      expect(row).toBeAllClose(alone);
     });
-    expect(predictions(adapted, inputs)).toEqual(before);
-    expect(baseWeights(adapted)).toEqual(baseWeights(model));
+    together.dispose();
   });
+  expect(predictions(adapted, inputs)).toEqual(before);
+  expect(baseWeights(adapted)).toEqual(baseWeights(model));
+});
 
-  test('several inputs and outputs go together', () => {
-    const {model, inputs} = multi();
-    const [one, other] = adaptersFor(model, [1, 2]) as [Adapter, Adapter];
-    const adapted = applyLoRA(model, {rank: 2});
-    const under = (adapter: Adapter) =>
-      withAdapter(adapted, adapter, () => (adapted.predict(inputs) as tf.Tensor[]).map(rowsOf));
-    const expected = [under(other), under(one)];
-    const outputs = predictWith(adapted, inputs, [one, other, other, one]) as tf.Tensor[];
-    expect(outputs).toHaveLength(2);
-    outputs.forEach((output, i) => {
-      rowsOf(output).forEach((row, j) => {
-        expect(row).toBeAllClose(expected[j === 1 || j === 2 ? 0 : 1]![i]![j]!);
-      });
+test('several inputs and outputs go together', () => {
+  const {model, inputs} = multi();
+  const [one, other] = adaptersFor(model, [1, 2]) as [Adapter, Adapter];
+  const adapted = applyLoRA(model, {rank: 2});
+  const under = (adapter: Adapter) =>
+    withAdapter(adapted, adapter, () => (adapted.predict(inputs) as tf.Tensor[]).map(rowsOf));
+  const expected = [under(other), under(one)];
+  const outputs = predictWith(adapted, inputs, [one, other, other, one]) as tf.Tensor[];
+  expect(outputs).toHaveLength(2);
+  outputs.forEach((output, i) => {
+    rowsOf(output).forEach((row, j) => {
+      expect(row).toBeAllClose(expected[j === 1 || j === 2 ? 0 : 1]![i]![j]!);
     });
-    const same = predictWith(adapted, inputs, [one, one, one, one]) as tf.Tensor[];
-    expect(same.map(numbers)).toEqual(under(one).map(rows => rows.flat()));
   });
+  const same = predictWith(adapted, inputs, [one, one, one, one]) as tf.Tensor[];
+  expect(same.map(numbers)).toEqual(under(one).map(rows => rows.flat()));
 });
 
 test('what does not fit is refused, and nothing is changed', async () => {

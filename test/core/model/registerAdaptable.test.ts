@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {makeAdapter} from '../../../src/core/adapter/adapter';
 import {getAdapter, setAdapter, withAdapter} from '../../../src/core/model/currentAdapter';
 import {saveAdapter} from '../../../src/core/peft/saveAdapter';
@@ -47,15 +46,6 @@ function freshLibrary(): typeof Library {
 function warnings(): jest.SpyInstance {
   return jest.spyOn(console, 'warn').mockImplementation(() => undefined);
 }
-
-beforeEach(async () => {
-  await useBackend('cpu');
-  tf.engine().startScope();
-});
-afterEach(() => {
-  tf.engine().endScope();
-  jest.restoreAllMocks();
-});
 
 describe('a class of the user that is not registered', () => {
   const SKIPPED =

@@ -1,11 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {LoRAError} from '../../../src/platform/errors';
 import {loraSites} from '../../../src/core/model/adapted';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {disposeModel} from '../../../src/core/rewire/dispose';
 import {mergeLoRA, removeLoRA, safeMergeLoRA} from '../../../src/core/model/restore';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {
   baseWeights,
   cnn,
@@ -44,196 +43,188 @@ function constrained(): Specimen {
   return {model, inputs: [random([3, 4, 3, 2], 5)]};
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(async () => {
-    await useBackend(backend);
-    tf.engine().startScope();
-  });
-  afterEach(() => tf.engine().endScope());
+test('after training, merged and adapted model agree, and differ from the base', async () => {
+  const {model, inputs} = cnn();
+  const adapted = applyLoRA(model, {rank: 2, seed: 1});
+  await train(adapted, inputs, {epochs: 10});
+  const [expected] = predictions(adapted, inputs);
+  expect(predictions(mergeLoRA(adapted), inputs)[0]).toBeAllClose(expected!);
+  expect(predictions(model, inputs)[0]).not.toBeAllClose(expected!);
+});
 
-  test('after training, merged and adapted model agree, and differ from the base', async () => {
+test('what was trained without a constraint is loaded as it was saved, adapted and merged', async () => {
+  const {model, inputs} = constrained();
+  const adapted = applyLoRA(model, {
+    targets: ['depthwise', 'both', 'body'],
+    trainInFull: ['head'],
+    bias: 'adapted',
+    rank: 2,
+    seed: 1,
+  });
+  await train(adapted, inputs, {epochs: 20, optimizer: tf.train.adam(0.1)});
+  const trained = predictions(adapted, inputs);
+  expect(predictions(await reloaded(adapted), inputs)).toEqual(trained);
+  const merged = mergeLoRA(adapted);
+  expect(predictions(merged, inputs)[0]).toBeAllClose(trained[0]!);
+  expect(predictions(await reloaded(merged), inputs)).toEqual(predictions(merged, inputs));
+});
+
+test('what was not trained has its constraints after a merge, and all has them after a removal', () => {
+  const {model} = constrained();
+  const adapted = applyLoRA(model, {targets: ['depthwise', 'both', 'body'], trainInFull: ['head'], rank: 2});
+  const constraints = (one: tf.LayersModel) =>
+    one.layers.map(layer => JSON.stringify(layer.getConfig()).match(/"(MaxNorm|NonNeg)"/g)?.length ?? 0);
+  expect(constraints(model)).toEqual([0, 0, 1, 2, 1, 1]); // tfjs leaves that of DepthwiseConv2D out
+  expect(constraints(removeLoRA(adapted))).toEqual(constraints(model));
+  expect(constraints(mergeLoRA(adapted))).toEqual([0, 0, 0, 0, 1, 0]);
+});
+
+test('a safe merge is the merge where all is finite', async () => {
+  const {model, inputs} = mlp();
+  const adapted = applyLoRA(model, {rank: 2, seed: 1});
+  stirFactors(adapted);
+  const merged = await safeMergeLoRA(adapted);
+  expect(predictions(merged, inputs)).toEqual(predictions(mergeLoRA(adapted), inputs));
+});
+
+test.each([
+  ['NaN', NaN],
+  ['an infinity', Infinity],
+])("a safe merge refuses %s by the layer's name, and changes and leaves nothing", async (_, value) => {
+  const {model} = mlp();
+  const adapted = applyLoRA(model, {rank: 1, seed: 1});
+  stirFactors(adapted);
+  const [site] = loraSites(adapted);
+  const b = site!.layer.loraLayer.B;
+  site!.layer.setParameter('lora_B', tf.fill(b.shape, value));
+  const before = baseWeights(adapted);
+  await withoutLeaks(async () => {
+    const merge = safeMergeLoRA(adapted);
+    await expect(merge).rejects.toThrow(LoRAError);
+    await expect(merge).rejects.toThrow('hidden');
+  });
+  expect(baseWeights(adapted)).toEqual(before);
+});
+
+test('a safe merge refuses finite factors whose product with the kernel is not', async () => {
+  const {model} = mlp();
+  const adapted = applyLoRA(model, {rank: 1});
+  const {layer} = loraSites(adapted)[0]!;
+  layer.setParameter('kernel', tf.fill([5, 6], 3e38));
+  layer.setParameter('lora_A', tf.fill([5, 1], 3e19));
+  layer.setParameter('lora_B', tf.fill([1, 6], 1e19));
+  await expect(safeMergeLoRA(adapted)).rejects.toThrow('hidden');
+});
+
+describe('with layers that train in full', () => {
+  const config = {rank: 2, seed: 1, targets: ['conv'], trainInFull: ['norm', 'head']};
+
+  test('these are trained, statistics included, and the original is not touched', async () => {
     const {model, inputs} = cnn();
-    const adapted = applyLoRA(model, {rank: 2, seed: 1});
-    await train(adapted, inputs, {epochs: 10});
-    const [expected] = predictions(adapted, inputs);
-    expect(predictions(mergeLoRA(adapted), inputs)[0]).toBeAllClose(expected!);
-    expect(predictions(model, inputs)[0]).not.toBeAllClose(expected!);
-  });
-
-  test('what was trained without a constraint is loaded as it was saved, adapted and merged', async () => {
-    const {model, inputs} = constrained();
-    const adapted = applyLoRA(model, {
-      targets: ['depthwise', 'both', 'body'],
-      trainInFull: ['head'],
-      bias: 'adapted',
-      rank: 2,
-      seed: 1,
-    });
-    await train(adapted, inputs, {epochs: 20, optimizer: tf.train.adam(0.1)});
-    const trained = predictions(adapted, inputs);
-    expect(predictions(await reloaded(adapted), inputs)).toEqual(trained);
-    const merged = mergeLoRA(adapted);
-    expect(predictions(merged, inputs)[0]).toBeAllClose(trained[0]!);
-    expect(predictions(await reloaded(merged), inputs)).toEqual(predictions(merged, inputs));
-  });
-
-  test('what was not trained has its constraints after a merge, and all has them after a removal', () => {
-    const {model} = constrained();
-    const adapted = applyLoRA(model, {targets: ['depthwise', 'both', 'body'], trainInFull: ['head'], rank: 2});
-    const constraints = (one: tf.LayersModel) =>
-      one.layers.map(layer => JSON.stringify(layer.getConfig()).match(/"(MaxNorm|NonNeg)"/g)?.length ?? 0);
-    expect(constraints(model)).toEqual([0, 0, 1, 2, 1, 1]); // tfjs leaves that of DepthwiseConv2D out
-    expect(constraints(removeLoRA(adapted))).toEqual(constraints(model));
-    expect(constraints(mergeLoRA(adapted))).toEqual([0, 0, 0, 0, 1, 0]);
-  });
-
-  test('a safe merge is the merge where all is finite', async () => {
-    const {model, inputs} = mlp();
-    const adapted = applyLoRA(model, {rank: 2, seed: 1});
-    stirFactors(adapted);
-    const merged = await safeMergeLoRA(adapted);
-    expect(predictions(merged, inputs)).toEqual(predictions(mergeLoRA(adapted), inputs));
+    const before = baseWeights(model);
+    const adapted = applyLoRA(model, config);
+    await train(adapted, inputs);
+    expect(baseWeights(model)).toEqual(before);
+    const after = baseWeights(adapted);
+    const moved = Object.keys(before).filter(name => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+    expect(moved.sort()).toEqual([
+      'head/bias',
+      'head/kernel',
+      'norm/beta',
+      'norm/gamma',
+      'norm/moving_mean',
+      'norm/moving_variance',
+    ]);
   });
 
   test.each([
-    ['NaN', NaN],
-    ['an infinity', Infinity],
-  ])("a safe merge refuses %s by the layer's name, and changes and leaves nothing", async (_, value) => {
-    const {model} = mlp();
-    const adapted = applyLoRA(model, {rank: 1, seed: 1});
-    stirFactors(adapted);
-    const [site] = loraSites(adapted);
-    const b = site!.layer.loraLayer.B;
-    site!.layer.setParameter('lora_B', tf.fill(b.shape, value));
-    const before = baseWeights(adapted);
+    ['at once', async (model: tf.LayersModel) => Promise.resolve(model)],
+    ['after a file', reloaded],
+  ])('merging keeps what they have become and removing gives back what they were, %s', async (_, through) => {
+    const {model, inputs} = cnn();
+    const trained = applyLoRA(model, config);
+    await train(trained, inputs);
+    const adapted = await through(trained);
+    const merged = mergeLoRA(adapted);
+    expect(predictions(merged, inputs)[0]).toBeAllClose(predictions(trained, inputs)[0]!);
+    expect(baseWeights(merged)['head/kernel']).toEqual(baseWeights(trained)['head/kernel']);
+    const plain = removeLoRA(adapted);
+    expect(baseWeights(plain)).toEqual(baseWeights(model));
+    expect(predictions(plain, inputs)).toEqual(predictions(model, inputs));
+  });
+
+  test('nothing leaks', async () => {
     await withoutLeaks(async () => {
-      const merge = safeMergeLoRA(adapted);
-      await expect(merge).rejects.toThrow(LoRAError);
-      await expect(merge).rejects.toThrow('hidden');
-    });
-    expect(baseWeights(adapted)).toEqual(before);
-  });
-
-  test('a safe merge refuses finite factors whose product with the kernel is not', async () => {
-    const {model} = mlp();
-    const adapted = applyLoRA(model, {rank: 1});
-    const {layer} = loraSites(adapted)[0]!;
-    layer.setParameter('kernel', tf.fill([5, 6], 3e38));
-    layer.setParameter('lora_A', tf.fill([5, 1], 3e19));
-    layer.setParameter('lora_B', tf.fill([1, 6], 1e19));
-    await expect(safeMergeLoRA(adapted)).rejects.toThrow('hidden');
-  });
-
-  describe('with layers that train in full', () => {
-    const config = {rank: 2, seed: 1, targets: ['conv'], trainInFull: ['norm', 'head']};
-
-    test('these are trained, statistics included, and the original is not touched', async () => {
       const {model, inputs} = cnn();
-      const before = baseWeights(model);
       const adapted = applyLoRA(model, config);
-      await train(adapted, inputs);
-      expect(baseWeights(model)).toEqual(before);
-      const after = baseWeights(adapted);
-      const moved = Object.keys(before).filter(name => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
-      expect(moved.sort()).toEqual([
-        'head/bias',
-        'head/kernel',
-        'norm/beta',
-        'norm/gamma',
-        'norm/moving_mean',
-        'norm/moving_variance',
-      ]);
-    });
-
-    test.each([
-      ['at once', async (model: tf.LayersModel) => Promise.resolve(model)],
-      ['after a file', reloaded],
-    ])('merging keeps what they have become and removing gives back what they were, %s', async (_, through) => {
-      const {model, inputs} = cnn();
-      const trained = applyLoRA(model, config);
-      await train(trained, inputs);
-      const adapted = await through(trained);
-      const merged = mergeLoRA(adapted);
-      expect(predictions(merged, inputs)[0]).toBeAllClose(predictions(trained, inputs)[0]!);
-      expect(baseWeights(merged)['head/kernel']).toEqual(baseWeights(trained)['head/kernel']);
-      const plain = removeLoRA(adapted);
-      expect(baseWeights(plain)).toEqual(baseWeights(model));
-      expect(predictions(plain, inputs)).toEqual(predictions(model, inputs));
-    });
-
-    test('nothing leaks', async () => {
-      await withoutLeaks(async () => {
-        const {model, inputs} = cnn();
-        const adapted = applyLoRA(model, config);
-        await train(adapted, inputs, {epochs: 2});
-        const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
-        [model, adapted, merged, plain].forEach(each => disposeModel(each));
-        tf.dispose(inputs);
-      });
+      await train(adapted, inputs, {epochs: 2});
+      const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
+      [model, adapted, merged, plain].forEach(each => disposeModel(each));
+      tf.dispose(inputs);
     });
   });
+});
 
-  describe('with bases that train along', () => {
-    const config = {rank: 2, seed: 1, targets: ['conv'], freezeBaseLayer: false};
+describe('with bases that train along', () => {
+  const config = {rank: 2, seed: 1, targets: ['conv'], freezeBaseLayer: false};
 
-    test('the adapted layers train in full, and no others', async () => {
+  test('the adapted layers train in full, and no others', async () => {
+    const {model, inputs} = cnn();
+    const before = baseWeights(model);
+    const adapted = applyLoRA(model, config);
+    expect(adapted.trainableWeights).toHaveLength(4);
+    await train(adapted, inputs);
+    expect(baseWeights(model)).toEqual(before);
+    const after = baseWeights(adapted);
+    expect(after['conv/kernel']).not.toEqual(before['conv/kernel']);
+    expect(after['conv/bias']).not.toEqual(before['conv/bias']);
+    const others = Object.entries(before).filter(([name]) => !name.startsWith('conv'));
+    expect(after).toMatchObject(Object.fromEntries(others));
+  });
+
+  test.each([
+    ['at once', async (model: tf.LayersModel) => Promise.resolve(model)],
+    ['after a file', reloaded],
+  ])('merging bakes all in and removing gives the original back, %s', async (_, through) => {
+    const {model, inputs} = cnn();
+    const trained = applyLoRA(model, config);
+    await train(trained, inputs);
+    const adapted = await through(trained);
+    expect(adapted.trainableWeights).toHaveLength(4);
+    expect(predictions(adapted, inputs)).toEqual(predictions(trained, inputs));
+    const merged = mergeLoRA(adapted);
+    expect(predictions(merged, inputs)[0]).toBeAllClose(predictions(trained, inputs)[0]!);
+    const plain = removeLoRA(adapted);
+    expect(baseWeights(plain)).toEqual(baseWeights(model));
+    await train(adapted, inputs);
+    expect(baseWeights(removeLoRA(adapted))).toEqual(baseWeights(model));
+  });
+
+  test('nothing leaks', async () => {
+    await withoutLeaks(async () => {
       const {model, inputs} = cnn();
-      const before = baseWeights(model);
       const adapted = applyLoRA(model, config);
-      expect(adapted.trainableWeights).toHaveLength(4);
-      await train(adapted, inputs);
-      expect(baseWeights(model)).toEqual(before);
-      const after = baseWeights(adapted);
-      expect(after['conv/kernel']).not.toEqual(before['conv/kernel']);
-      expect(after['conv/bias']).not.toEqual(before['conv/bias']);
-      const others = Object.entries(before).filter(([name]) => !name.startsWith('conv'));
-      expect(after).toMatchObject(Object.fromEntries(others));
-    });
-
-    test.each([
-      ['at once', async (model: tf.LayersModel) => Promise.resolve(model)],
-      ['after a file', reloaded],
-    ])('merging bakes all in and removing gives the original back, %s', async (_, through) => {
-      const {model, inputs} = cnn();
-      const trained = applyLoRA(model, config);
-      await train(trained, inputs);
-      const adapted = await through(trained);
-      expect(adapted.trainableWeights).toHaveLength(4);
-      expect(predictions(adapted, inputs)).toEqual(predictions(trained, inputs));
-      const merged = mergeLoRA(adapted);
-      expect(predictions(merged, inputs)[0]).toBeAllClose(predictions(trained, inputs)[0]!);
-      const plain = removeLoRA(adapted);
-      expect(baseWeights(plain)).toEqual(baseWeights(model));
-      await train(adapted, inputs);
-      expect(baseWeights(removeLoRA(adapted))).toEqual(baseWeights(model));
-    });
-
-    test('nothing leaks', async () => {
-      await withoutLeaks(async () => {
-        const {model, inputs} = cnn();
-        const adapted = applyLoRA(model, config);
-        await train(adapted, inputs, {epochs: 2});
-        const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
-        [model, adapted, merged, plain].forEach(each => disposeModel(each));
-        tf.dispose(inputs);
-      });
+      await train(adapted, inputs, {epochs: 2});
+      const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
+      [model, adapted, merged, plain].forEach(each => disposeModel(each));
+      tf.dispose(inputs);
     });
   });
+});
 
-  test('a merged model trains on, apart from the adapted one', async () => {
-    const {model, inputs} = mlp();
-    const adapted = applyLoRA(model, {rank: 2, seed: 1});
-    stirFactors(adapted);
-    const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
-    const before = [baseWeights(adapted), factorsOf(adapted).map(w => numbers(w.read()))];
-    for (const each of [merged, plain]) {
-      const weights = baseWeights(each);
-      await train(each, inputs);
-      expect(baseWeights(each)).not.toEqual(weights);
-    }
-    expect([baseWeights(adapted), factorsOf(adapted).map(w => numbers(w.read()))]).toEqual(before);
-    expect(baseWeights(model)).toEqual(before[0]);
-  });
+test('a merged model trains on, apart from the adapted one', async () => {
+  const {model, inputs} = mlp();
+  const adapted = applyLoRA(model, {rank: 2, seed: 1});
+  stirFactors(adapted);
+  const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
+  const before = [baseWeights(adapted), factorsOf(adapted).map(w => numbers(w.read()))];
+  for (const each of [merged, plain]) {
+    const weights = baseWeights(each);
+    await train(each, inputs);
+    expect(baseWeights(each)).not.toEqual(weights);
+  }
+  expect([baseWeights(adapted), factorsOf(adapted).map(w => numbers(w.read()))]).toEqual(before);
+  expect(baseWeights(model)).toEqual(before[0]);
 });
 
 test('a model that is not adapted is neither merged nor removed from', async () => {

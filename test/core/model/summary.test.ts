@@ -1,17 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {loraSites} from '../../../src/core/model/adapted';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {measureLoRA, summarizeLoRA} from '../../../src/core/model/summary';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {cnn, mlp, nested, reloaded, shared, stirFactors} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => {
-  tf.engine().endScope();
-  jest.restoreAllMocks();
-});
 
 describe('summarizeLoRA', () => {
   test('lists the adapted layers and counts what trains', () => {

@@ -1,10 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {inventory, lineOf, showMatcher} from '../../../src/core/model/targets';
-import {applyLoRA, disposeModel, getAdapter, type LoRAConfig, planLoRA, replaceHead} from '../../../src/index';
+import {applyLoRA, getAdapter, type LoRAConfig, planLoRA, replaceHead} from '../../../src/index';
 import {sitesOf} from '../../../src/core/rewire/walk';
-import {useBackend} from '../../helpers';
-
-beforeAll(() => useBackend('cpu'));
 
 test('a message shows 80 characters of an entry, and quotes names', () => {
   const name = 'x'.repeat(80);
@@ -107,6 +104,4 @@ test("targets: 'head' adapts nothing, and trains a new head and trainInFull", ()
     "targets: 'head' trains a new head alone, but the model has none. Give it one with replaceHead, or name the",
   );
   expect(() => applyLoRA(base, {targets: []})).toThrow("got []. To train a new head alone: targets: 'head'.");
-  adapter.dispose();
-  [model, headed, base].forEach(disposeModel);
 });

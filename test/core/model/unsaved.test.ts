@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {getAdapter, setAdapter, withAdapter} from '../../../src/core/model/currentAdapter';
 import {predictWith} from '../../../src/core/model/predictWith';
 import {saveAdapter} from '../../../src/core/peft/saveAdapter';
@@ -9,15 +8,8 @@ import {FrozenLayer, TrainedLayer} from '../../../src/core/layers/unadaptedLayer
 import {applyLoRA} from '../../../src/core/model/apply';
 import {replaceHead} from '../../../src/core/head/replaceHead';
 import {summarizeLoRA} from '../../../src/core/model/summary';
-import {random, useBackend} from '../../helpers';
+import {random} from '../../helpers';
 import {MemoryHandler, mlp, predictions, train, ZOO} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => {
-  tf.engine().endScope();
-  jest.restoreAllMocks();
-});
 
 const {layers} = tf;
 const warnings = () => jest.spyOn(console, 'warn').mockImplementation();

@@ -13,12 +13,8 @@ import {
   withAdapter,
 } from '../../../src/index';
 import {loraSites} from '../../../src/core/model/adapted';
-import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {mlp, nested, predictions, stirFactors} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
 
 /** A model with an adapter of its own, two others, and what it predicts under each and under none. */
 function setting() {

@@ -10,9 +10,7 @@ function powers(count: number): tf.Tensor1D[] {
 describe.each(BACKENDS)('on %s', backend => {
   beforeEach(async () => {
     await useBackend(backend);
-    tf.engine().startScope();
   });
-  afterEach(() => tf.engine().endScope());
 
   test('the sum has every term once, with no more than six at a time, in as few steps as that takes', async () => {
     for (const [count, steps] of [

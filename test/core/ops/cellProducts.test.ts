@@ -32,24 +32,20 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('parts of a frozen kernel give the columns of the whole product', () => {
-    tf.tidy(() => {
-      const [x, , kernel] = tensors() as Five;
-      const [whole, parts] = [frozenProducts(kernel), frozenProducts(kernel, WIDTHS)];
-      const joined = tf.concat([parts(x, 0), parts(x, 1)], 1);
-      expect(numbers(joined)).toBeAllClose(numbers(whole(x, 0)));
-    });
+    const [x, , kernel] = tensors() as Five;
+    const [whole, parts] = [frozenProducts(kernel), frozenProducts(kernel, WIDTHS)];
+    const joined = tf.concat([parts(x, 0), parts(x, 1)], 1);
+    expect(numbers(joined)).toBeAllClose(numbers(whole(x, 0)));
   });
 
   test('a mask applies to the input of the second product alone', () => {
-    tf.tidy(() => {
-      const [one, other] = [
-        [[1], [10], [100]],
-        [[2], [20], [200]],
-      ].map(kernel => frozenProducts(tf.tensor2d(kernel)));
-      const mask = tf.tensor2d([[0, 2, 0]]);
-      const y = masked(one!, mask, other!)(tf.tensor2d([[3, 4, 5]]), 0);
-      expect(numbers(y)).toEqual([3 + 40 + 500 + 2 * 4 * 20]);
-    });
+    const [one, other] = [
+      [[1], [10], [100]],
+      [[2], [20], [200]],
+    ].map(kernel => frozenProducts(tf.tensor2d(kernel)));
+    const mask = tf.tensor2d([[0, 2, 0]]);
+    const y = masked(one!, mask, other!)(tf.tensor2d([[3, 4, 5]]), 0);
+    expect(numbers(y)).toEqual([3 + 40 + 500 + 2 * 4 * 20]);
   });
 
   test('the backward pass leaves nothing', async () => {

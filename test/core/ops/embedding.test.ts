@@ -16,8 +16,6 @@ const lookUps = fc
 
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
 
   test('looks rows up, and sums what each look-up of a row gives', () => {
     fc.assert(

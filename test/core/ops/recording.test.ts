@@ -23,7 +23,6 @@ test('nothing but a variable depends on what trains before a gradient was ever t
   expect(dependsOnTrainable(x)).toBe(false);
   expect(dependsOnTrainable(trains)).toBe(true);
   expect(dependsOnTrainable(fixed)).toBe(false);
-  tf.dispose([x, trains, fixed]);
 });
 
 test('a tensor depends on what trains if it was computed from it, however far back', async () => {

@@ -92,16 +92,14 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('a step without bias adds none', () => {
-    tf.tidy(() => {
-      const [x, h] = [tf.tensor2d([[1, 2]]), tf.tensor2d([[3]])];
-      const weights = {
-        input: frozenProducts(tf.tensor2d([[1], [2]])),
-        recurrent: frozenProducts(tf.tensor2d([[4]])),
-      };
-      const identity = (z: tf.Tensor) => z;
-      const activations = {activation: identity, recurrentActivation: identity};
-      const [next] = simpleRNN.step(x, [h], {...weights, bias: null, ...activations});
-      expect(numbers(next!)).toEqual([1 * 1 + 2 * 2 + 3 * 4]);
-    });
+    const [x, h] = [tf.tensor2d([[1, 2]]), tf.tensor2d([[3]])];
+    const weights = {
+      input: frozenProducts(tf.tensor2d([[1], [2]])),
+      recurrent: frozenProducts(tf.tensor2d([[4]])),
+    };
+    const identity = (z: tf.Tensor) => z;
+    const activations = {activation: identity, recurrentActivation: identity};
+    const [next] = simpleRNN.step(x, [h], {...weights, bias: null, ...activations});
+    expect(numbers(next!)).toEqual([1 * 1 + 2 * 2 + 3 * 4]);
   });
 });

@@ -30,9 +30,7 @@ function product({u, s, v}: {u: tf.Tensor2D; s: tf.Tensor1D; v: tf.Tensor2D}): n
 describe.each(BACKENDS)('on %s', backend => {
   beforeEach(async () => {
     await useBackend(backend);
-    tf.engine().startScope();
   });
-  afterEach(() => tf.engine().endScope());
 
   test.each([
     ['tall', 9, 5],

@@ -1,12 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, applyLoRA, exportPEFT, getAdapter, loadAdapter, type LoRAConfig, LoRAError} from '../../../src';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {predictions, stir, stirFactors, train} from '../../models';
 import {KEY_MAP, largeNetwork, peftFiles, smallNetwork} from '../../peftNetworks';
-
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
 
 function values(adapter: Adapter): Record<string, number[]> {
   return Object.fromEntries(Object.entries(adapter.tensors).map(([name, tensor]) => [name, numbers(tensor)]));
@@ -30,133 +27,117 @@ async function exportOf(model: tf.LayersModel, config: LoRAConfig, options = {})
   return exportPEFT(model, {adapter: getAdapter(adapted), ...options});
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(() => useBackend(backend));
-
-  test('the config names the base that is given', async () => {
-    const model = mlp(['fc', 2]);
-    expect((await exportOf(model, {rank: 1})).config.base_model_name_or_path).toBeNull();
-    const {config} = await exportOf(model, {rank: 1}, {baseModel: 'google/mnist'});
-    expect(config.base_model_name_or_path).toBe('google/mnist');
-    await expect(exportOf(model, {rank: 1}, {baseModel: ''})).rejects.toThrow('baseModel must be the name or path');
-  });
-
-  test.each(['lora', 'rslora', 'modules_to_save', 'bias_lora_only'])(
-    'what is imported from %s is exported as PEFT wrote it',
-    async name => {
-      const {model} = smallNetwork();
-      const files = peftFiles(name);
-      const adapter = await loadAdapter(files, {model});
-      const {config, weights} = await exportPEFT(model, {adapter});
-      expect(tensorsOf(weights)).toEqual(tensorsOf(files.weights));
-      const original = JSON.parse(files.config) as Record<string, unknown>;
-      for (const field of [
-        'r',
-        'lora_alpha',
-        'use_rslora',
-        'bias',
-        'modules_to_save',
-        'rank_pattern',
-        'alpha_pattern',
-      ]) {
-        expect([field, config[field]]).toEqual([field, original[field]]);
-      }
-      expect([...(config.target_modules as string[])].sort()).toEqual(
-        [...(original.target_modules as string[])].sort(),
-      );
-    },
-  );
-
-  test.each([
-    ...['expression', 'convolutions', 'transposed', 'biasAll', 'modulesToSave'],
-    ...['dora', 'doraKinds', 'ia3', 'vera', 'loha', 'lokr'],
-  ])(
-    'what is imported from %s of the larger network is exported with the tensors and strengths that it had',
-    async name => {
-      const {model} = largeNetwork(true);
-      const files = peftFiles('made', name);
-      const adapter = await loadAdapter(files, {model, keyMap: KEY_MAP});
-      const exported = await exportPEFT(model, {adapter, keyMap: KEY_MAP});
-      const [written, stored] = [exported.weights, files.weights].map(tensorsOf);
-      for (const [key, tensor] of Object.entries(written!)) {
-        const {shape, data} = stored![key] as {shape: number[]; data: Float32Array | null};
-        expect(tensor).toMatchObject({shape, data});
-      }
-      const original = JSON.parse(files.config) as Record<string, unknown>;
-      for (const [field, value] of Object.entries(exported.config)) {
-        if (!/_modules$|_pattern$|^fan_in|^init_|^modules_|^(?:r|lora_alpha)$/.test(field)) {
-          expect([field, value]).toEqual([field, original[field]]);
-        }
-      }
-      const again = await loadAdapter(exported, {model, keyMap: KEY_MAP});
-      expect(values(again)).toEqual(values(adapter));
-      expect(again.config).toEqual(adapter.config);
-    },
-  );
-
-  test('an adapter that trained here comes back equal from a file for PEFT', async () => {
-    await withoutLeaks(async () => {
-      const {model, inputs} = largeNetwork(true);
-      const adapted = applyLoRA(model, {
-        rank: 3,
-        alpha: 5,
-        rankStabilized: true,
-        targets: ['tokens', 'line', 'volume', 'pointwise', /query/, 'mix'],
-        trainInFull: ['batch', 'depthwise', 'layer_0_norm', 'head_out'],
-        overrides: [{targets: ['line'], rank: 2, alpha: 7}],
-        bias: 'all',
-      });
-      await train(adapted, inputs);
-      const adapter = getAdapter(adapted);
-      const again = await loadAdapter(await exportPEFT(adapted, {adapter, keyMap: KEY_MAP}), {model, keyMap: KEY_MAP});
-      const sorted = ({layers, trainable, biases}: Adapter['config']) => ({
-        layers,
-        trainable: [...trainable].sort(),
-        biases: [...(biases ?? [])].sort(),
-      });
-      expect(sorted(again.config)).toEqual(sorted(adapter.config));
-      expect(values(again)).toEqual(values(adapter));
-      const applied = applyLoRA(model, again);
-      expect(predictions(applied, inputs)).toEqual(predictions(adapted, inputs));
-      [adapter, again].forEach(each => each.dispose());
-      [adapted, applied, model].forEach(each => each.dispose());
-      tf.dispose(inputs);
-    });
-  });
-
-  test.each([
-    ['one output a channel', 1, 1],
-    ['more outputs than the rank', 4, 2],
-    ['fewer outputs than the rank', 2, 3],
-  ])(
-    'an update of a depthwise convolution with %s has the same delta after a file for PEFT',
-    async (_, multiplier, rank) => {
-      const model = tf.sequential({
-        layers: [
-          tf.layers.depthwiseConv2d({
-            kernelSize: [2, 3],
-            depthMultiplier: multiplier,
-            name: 'depth',
-            inputShape: [5, 6, 3],
-          }),
-        ],
-      });
-      stir(model);
-      const adapted = applyLoRA(model, {rank, alpha: 3, targets: ['depth']});
-      stirFactors(adapted);
-      const x = tf.randomNormal([2, 5, 6, 3], 0, 1, 'float32', 3);
-      const exported = await exportPEFT(model, {adapter: getAdapter(adapted)});
-      // PEFT asks for a rank that the groups divide.
-      expect((exported.config.r as number) % 3).toBe(0);
-      const again = applyLoRA(model, await loadAdapter(exported, {model}));
-      expect(predictions(again, [x])[0]).toBeAllClose(predictions(adapted, [x])[0]!, {atol: 1e-5, rtol: 0});
-    },
-  );
+test('the config names the base that is given', async () => {
+  const model = mlp(['fc', 2]);
+  expect((await exportOf(model, {rank: 1})).config.base_model_name_or_path).toBeNull();
+  const {config} = await exportOf(model, {rank: 1}, {baseModel: 'google/mnist'});
+  expect(config.base_model_name_or_path).toBe('google/mnist');
+  await expect(exportOf(model, {rank: 1}, {baseModel: ''})).rejects.toThrow('baseModel must be the name or path');
 });
 
-describe('the config', () => {
-  beforeEach(() => useBackend('cpu'));
+test.each(['lora', 'rslora', 'modules_to_save', 'bias_lora_only'])(
+  'what is imported from %s is exported as PEFT wrote it',
+  async name => {
+    const {model} = smallNetwork();
+    const files = peftFiles(name);
+    const adapter = await loadAdapter(files, {model});
+    const {config, weights} = await exportPEFT(model, {adapter});
+    expect(tensorsOf(weights)).toEqual(tensorsOf(files.weights));
+    const original = JSON.parse(files.config) as Record<string, unknown>;
+    for (const field of ['r', 'lora_alpha', 'use_rslora', 'bias', 'modules_to_save', 'rank_pattern', 'alpha_pattern']) {
+      expect([field, config[field]]).toEqual([field, original[field]]);
+    }
+    expect([...(config.target_modules as string[])].sort()).toEqual([...(original.target_modules as string[])].sort());
+  },
+);
 
+test.each([
+  ...['expression', 'convolutions', 'transposed', 'biasAll', 'modulesToSave'],
+  ...['dora', 'doraKinds', 'ia3', 'vera', 'loha', 'lokr'],
+])(
+  'what is imported from %s of the larger network is exported with the tensors and strengths that it had',
+  async name => {
+    const {model} = largeNetwork(true);
+    const files = peftFiles('made', name);
+    const adapter = await loadAdapter(files, {model, keyMap: KEY_MAP});
+    const exported = await exportPEFT(model, {adapter, keyMap: KEY_MAP});
+    const [written, stored] = [exported.weights, files.weights].map(tensorsOf);
+    for (const [key, tensor] of Object.entries(written!)) {
+      const {shape, data} = stored![key] as {shape: number[]; data: Float32Array | null};
+      expect(tensor).toMatchObject({shape, data});
+    }
+    const original = JSON.parse(files.config) as Record<string, unknown>;
+    for (const [field, value] of Object.entries(exported.config)) {
+      if (!/_modules$|_pattern$|^fan_in|^init_|^modules_|^(?:r|lora_alpha)$/.test(field)) {
+        expect([field, value]).toEqual([field, original[field]]);
+      }
+    }
+    const again = await loadAdapter(exported, {model, keyMap: KEY_MAP});
+    expect(values(again)).toEqual(values(adapter));
+    expect(again.config).toEqual(adapter.config);
+  },
+);
+
+test('an adapter that trained here comes back equal from a file for PEFT', async () => {
+  await withoutLeaks(async () => {
+    const {model, inputs} = largeNetwork(true);
+    const adapted = applyLoRA(model, {
+      rank: 3,
+      alpha: 5,
+      rankStabilized: true,
+      targets: ['tokens', 'line', 'volume', 'pointwise', /query/, 'mix'],
+      trainInFull: ['batch', 'depthwise', 'layer_0_norm', 'head_out'],
+      overrides: [{targets: ['line'], rank: 2, alpha: 7}],
+      bias: 'all',
+    });
+    await train(adapted, inputs);
+    const adapter = getAdapter(adapted);
+    const again = await loadAdapter(await exportPEFT(adapted, {adapter, keyMap: KEY_MAP}), {model, keyMap: KEY_MAP});
+    const sorted = ({layers, trainable, biases}: Adapter['config']) => ({
+      layers,
+      trainable: [...trainable].sort(),
+      biases: [...(biases ?? [])].sort(),
+    });
+    expect(sorted(again.config)).toEqual(sorted(adapter.config));
+    expect(values(again)).toEqual(values(adapter));
+    const applied = applyLoRA(model, again);
+    expect(predictions(applied, inputs)).toEqual(predictions(adapted, inputs));
+    [adapter, again].forEach(each => each.dispose());
+    [adapted, applied, model].forEach(each => each.dispose());
+    tf.dispose(inputs);
+  });
+});
+
+test.each([
+  ['one output a channel', 1, 1],
+  ['more outputs than the rank', 4, 2],
+  ['fewer outputs than the rank', 2, 3],
+])(
+  'an update of a depthwise convolution with %s has the same delta after a file for PEFT',
+  async (_, multiplier, rank) => {
+    const model = tf.sequential({
+      layers: [
+        tf.layers.depthwiseConv2d({
+          kernelSize: [2, 3],
+          depthMultiplier: multiplier,
+          name: 'depth',
+          inputShape: [5, 6, 3],
+        }),
+      ],
+    });
+    stir(model);
+    const adapted = applyLoRA(model, {rank, alpha: 3, targets: ['depth']});
+    stirFactors(adapted);
+    const x = tf.randomNormal([2, 5, 6, 3], 0, 1, 'float32', 3);
+    const exported = await exportPEFT(model, {adapter: getAdapter(adapted)});
+    // PEFT asks for a rank that the groups divide.
+    expect((exported.config.r as number) % 3).toBe(0);
+    const again = applyLoRA(model, await loadAdapter(exported, {model}));
+    expect(predictions(again, [x])[0]).toBeAllClose(predictions(adapted, [x])[0]!, {atol: 1e-5, rtol: 0});
+  },
+);
+
+describe('the config', () => {
   test('says what PEFT has to know', async () => {
     const {config, weights} = await exportOf(mlp(['one', 3], ['two', 5]), {rank: 2, alpha: 6});
     expect(config).toEqual({
@@ -238,8 +219,6 @@ describe('the config', () => {
 });
 
 describe('the weights', () => {
-  beforeEach(() => useBackend('cpu'));
-
   test.each([
     ['float16', 'F16'],
     ['bfloat16', 'BF16'],
@@ -263,8 +242,6 @@ describe('the weights', () => {
 });
 
 describe('is refused:', () => {
-  beforeEach(() => useBackend('cpu'));
-
   async function refusal(model: tf.LayersModel, config: LoRAConfig, options = {}): Promise<string> {
     const error: unknown = await exportOf(model, config, options).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(LoRAError);

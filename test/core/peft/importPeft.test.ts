@@ -12,12 +12,9 @@ import {
 } from '../../../src';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
-import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {predictions, train} from '../../models';
 import {expectedOf, KEY_MAP, largeNetwork, type Network, peftFiles, smallNetwork} from '../../peftNetworks';
-
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
 
 const SMALL = ['lora', 'rslora', 'modules_to_save', 'bias_lora_only'];
 /** Adapters of the larger network, and whether its depthwise convolution is one in tfjs. */
@@ -62,34 +59,28 @@ function filled(shape: readonly number[]): NamedValues {
 
 const TOLERANCE = {atol: 1e-5, rtol: 0};
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(() => useBackend(backend));
+test('the networks compute in tfjs what they compute in PyTorch', () => {
+  for (const {model, inputs, y} of [smallNetwork(), largeNetwork(true), largeNetwork(false)]) {
+    expect(predictions(model, inputs)[0]).toBeAllClose(y, TOLERANCE);
+  }
+});
 
-  test('the networks compute in tfjs what they compute in PyTorch', () => {
-    for (const {model, inputs, y} of [smallNetwork(), largeNetwork(true), largeNetwork(false)]) {
-      expect(predictions(model, inputs)[0]).toBeAllClose(y, TOLERANCE);
-    }
-  });
-
-  test.each(CASES)('the adapter %s of PEFT gives its outputs and its merged weights', async (_, folder, make) => {
-    const {model, inputs, torchWeight, torchNames} = make();
-    const {y, y_merged: yMerged, merged: weights = {}} = expectedOf(...folder);
-    const original = predictions(model, inputs);
-    const adapter = await loadAdapter(peftFiles(...folder), {model, keyMap: KEY_MAP});
-    const adapted = applyLoRA(model, adapter);
-    expect(predictions(adapted, inputs)[0]).toBeAllClose(y.data, TOLERANCE);
-    const merged = mergeLoRA(adapted);
-    expect(predictions(merged, inputs)[0]).toBeAllClose((yMerged ?? y).data, TOLERANCE);
-    for (const [name, {data}] of Object.entries(weights).filter(([each]) => torchNames.includes(each))) {
-      expect(torchWeight(merged, name)).toBeAllClose(data, TOLERANCE);
-    }
-    expect(predictions(removeLoRA(adapted), inputs)).toEqual(original);
-  });
+test.each(CASES)('the adapter %s of PEFT gives its outputs and its merged weights', async (_, folder, make) => {
+  const {model, inputs, torchWeight, torchNames} = make();
+  const {y, y_merged: yMerged, merged: weights = {}} = expectedOf(...folder);
+  const original = predictions(model, inputs);
+  const adapter = await loadAdapter(peftFiles(...folder), {model, keyMap: KEY_MAP});
+  const adapted = applyLoRA(model, adapter);
+  expect(predictions(adapted, inputs)[0]).toBeAllClose(y.data, TOLERANCE);
+  const merged = mergeLoRA(adapted);
+  expect(predictions(merged, inputs)[0]).toBeAllClose((yMerged ?? y).data, TOLERANCE);
+  for (const [name, {data}] of Object.entries(weights).filter(([each]) => torchNames.includes(each))) {
+    expect(torchWeight(merged, name)).toBeAllClose(data, TOLERANCE);
+  }
+  expect(predictions(removeLoRA(adapted), inputs)).toEqual(original);
 });
 
 describe('an adapter of PEFT', () => {
-  beforeEach(() => useBackend('cpu'));
-
   /** The files of the small adapter, with something changed. */
   function changed(changes: Record<string, unknown>, rename: (name: string) => string = name => name) {
     const files = peftFiles('lora');
@@ -627,13 +618,10 @@ describe('an adapter of PEFT', () => {
     const warn = jest.spyOn(console, 'warn').mockImplementation();
     await loadAdapter(changed({use_magic: true}), {model: smallNetwork().model});
     expect(warn.mock.calls.flat()).toEqual([expect.stringContaining('["use_magic"]')]);
-    warn.mockRestore();
   });
 });
 
 describe('a file of PEFT that is mutated', () => {
-  beforeEach(() => useBackend('cpu'));
-
   test('is imported or refused, and nothing else', async () => {
     const {model} = largeNetwork(true);
     const sources = ['modulesToSave', 'loraBiasOnly', 'biasAll', 'depthwise'].map(name => peftFiles('made', name));

@@ -3,7 +3,7 @@ import {applyLoRA, disposeModel, exportPEFT, loadAdapter, registerAdaptable} fro
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {fixture} from '../../extensions/transformers/fixtures';
-import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 
 // The bias by distance of Swin v2 is one layer here, of a kernel [2, 512] and one [512, 3]. In PyTorch it is a Sequential
 // of two Linears, its modules 0 and 2.
@@ -46,8 +46,6 @@ async function withModel<T>(f: (model: tf.LayersModel) => Promise<T>): Promise<T
 
 const imported = (tensors: Record<string, NamedValues>, fields: object = {}) =>
   withModel(model => loadAdapter(filesOf(tensors, fields), {model}));
-
-beforeAll(() => useBackend('cpu'));
 
 test('two kernels that are modules in PyTorch are one update of their layer, each of the rank that it can hold', async () => {
   await withoutLeaks(async () => {
@@ -104,7 +102,6 @@ test('one of them alone is an update of one kernel, also by the name that keyMap
   );
   const other = await withModel(model => loadAdapter(filesOf(renamed), {model, keyMap: {bias: `${LAYER}/2`}}));
   expect(other.config).toEqual(adapter.config);
-  [other, adapter].forEach(each => each.dispose());
 });
 
 test.each<[string, Record<string, NamedValues>, object, string]>([

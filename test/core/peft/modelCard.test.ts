@@ -1,10 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import {adamW, applyLoRA, LoRAError, modelCard} from 'tfjs-lora';
-import {useBackend} from '../../helpers';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
 
 const adapted = () =>
   applyLoRA(

@@ -3,12 +3,10 @@ import {applyLoRA, disposeModel, exportPEFT, loadAdapter, LoRAError, mergeLoRA} 
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 import {fixture} from '../../extensions/transformers/fixtures';
 import {expectedOf, peftFiles, readText} from '../../peftNetworks';
-
-beforeAll(() => useBackend('cpu'));
 
 const CLOSE = {rtol: 2e-5, atol: 2e-5};
 

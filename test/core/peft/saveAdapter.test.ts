@@ -1,9 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, LoRAError, saveAdapter} from '../../../src/index';
-import {useBackend} from '../../helpers';
 import {mlp} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
 
 test.each([
   ['a path', 'out'],

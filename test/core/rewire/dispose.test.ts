@@ -1,12 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {LoRADense} from '../../../src/core/layers/loraDense';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {disposeModel, trainableVariables} from '../../../src/core/rewire/dispose';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {baseWeights, mlp, nested, predictions, shared, train, ZOO} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
 
 describe('disposeModel', () => {
   test.each(ZOO)('frees %s, stock or adapted', async (_, make) => {
@@ -36,9 +33,6 @@ describe('disposeModel', () => {
     const state = await own.getWeights();
     expect(state.length).toBeGreaterThan(1);
     state.forEach(({tensor}) => expect(tensor.isDisposed).toBe(false));
-    own.dispose();
-    disposeModel(model);
-    tf.dispose(inputs);
   });
 
   test('called a second time, does nothing', async () => {
@@ -64,21 +58,16 @@ describe('disposeModel', () => {
     const adapted = applyLoRA(model, {rank: 2});
     disposeModel(adapted);
     expect(predictions(model, inputs)).toEqual(expected);
-    tf.dispose(inputs);
-    disposeModel(model);
   });
 });
 
 describe('trainableVariables', () => {
   test('lists each variable that trains, once', () => {
-    const {model, inputs} = shared();
+    const {model} = shared();
     const adapted = applyLoRA(model, {rank: 2, targets: ['tower'], trainInFull: ['head']});
     const names = trainableVariables(adapted).map(({name}) => name.replace(/_\d+$/, ''));
     expect(names).toEqual(['tower/lora_A', 'tower/lora_B', 'head/kernel', 'head/bias']);
     expect(trainableVariables(model)).toHaveLength(4);
-    disposeModel(adapted);
-    disposeModel(model);
-    tf.dispose(inputs);
   });
 
   test("keeps a loop of one's own from moving what is frozen in a stock model", () => {
@@ -91,8 +80,5 @@ describe('trainableVariables', () => {
     const after = baseWeights(model);
     expect(after['hidden/kernel']).toEqual(before['hidden/kernel']);
     expect(after['head/kernel']).not.toEqual(before['head/kernel']);
-    optimizer.dispose();
-    disposeModel(model);
-    tf.dispose(inputs);
   });
 });

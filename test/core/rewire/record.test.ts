@@ -1,22 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  applyLoRA,
-  disposeModel,
-  getAdapter,
-  loadAdapter,
-  LoRAError,
-  mergeLoRA,
-  removeLoRA,
-  summarizeLoRA,
-} from 'tfjs-lora';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {applyLoRA, getAdapter, loadAdapter, LoRAError, mergeLoRA, removeLoRA, summarizeLoRA} from 'tfjs-lora';
+import {withoutLeaks} from '../../helpers';
 import {MemoryHandler, mlp, predictions} from '../../models';
-
-beforeEach(async () => {
-  await useBackend('cpu');
-  tf.engine().startScope();
-});
-afterEach(() => tf.engine().endScope());
 
 /** An adapted model that was loaded from a file in which a layer's config was changed. */
 async function damaged(change: (config: Record<string, unknown>) => void): Promise<tf.LayersModel> {
@@ -53,7 +38,6 @@ test('a record of layers whose names every object has counts those alone that it
   expect(summarizeLoRA(adapted).layers[0]!.cappedFrom).toBeUndefined();
   const plain = removeLoRA(adapted);
   expect(plain.trainable).toBe(true);
-  [plain, adapted].forEach(each => disposeModel(each));
 });
 
 test.each([

@@ -1,13 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {getAdapter} from '../../../src/core/model/currentAdapter';
 import {saveAdapter} from '../../../src/core/peft/saveAdapter';
 import {loadAdapter} from '../../../src/core/peft/loadAdapter';
 import {LoRAError} from '../../../src/platform/errors';
 import {applyLoRA} from '../../../src/core/model/apply';
-import {disposeModel} from '../../../src/core/rewire/dispose';
 import {mergeLoRA, removeLoRA} from '../../../src/core/model/restore';
-import {random, useBackend, withoutLeaks} from '../../helpers';
+import {random, withoutLeaks} from '../../helpers';
 import {
   baseWeights,
   cnn,
@@ -20,13 +18,6 @@ import {
   stirFactors,
   train,
 } from '../../models';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => {
-  tf.engine().endScope();
-  jest.restoreAllMocks();
-});
 
 type Args = ConstructorParameters<typeof tf.layers.Layer>[0] & {
   factor?: number;
@@ -326,6 +317,4 @@ test('an adapter is a snapshot that training the model does not change', async (
   await train(adapted, inputs);
   expect(predictions(adapted, inputs)).not.toEqual(expected);
   expect(predictions(applyLoRA(model, adapter), inputs)).toEqual(expected);
-  adapter.dispose();
-  disposeModel(adapted);
 });

@@ -11,15 +11,14 @@ import {
   saveAdapter,
   toSafetensors,
 } from 'tfjs-lora';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {MemoryHandler, mlp, stirFactors} from '../../models';
 import {KEY_MAP, peftFiles, smallNetwork} from '../../peftNetworks';
 
 let model: tf.LayersModel;
 let network: tf.LayersModel;
 let adapter: Adapter;
-beforeAll(async () => {
-  await useBackend('cpu');
+beforeAll(() => {
   model = applyLoRA(mlp().model, {rank: 2});
   stirFactors(model);
   adapter = getAdapter(model);
@@ -69,8 +68,6 @@ async function loadFetched(options: Options): Promise<Adapter> {
   serve(handler);
   return loadAdapter('https://example.com/adapter.json', options);
 }
-
-afterEach(() => jest.restoreAllMocks());
 
 const free = (result: unknown) => (result as {dispose?: () => void} | undefined)?.dispose?.();
 

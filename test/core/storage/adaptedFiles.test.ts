@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, fileHandler, loadAdapter} from '../../../src/index';
 import {disposeModel, getAdapter, removeLoRA, setAdapter, summarizeLoRA} from '../../../src/node';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 
 const FOLDER = join(__dirname, '../../fixtures/adapted');
 
@@ -28,8 +28,6 @@ function predict(model: tf.LayersModel, {inputs}: Expected): ArrayLike<number> {
     return (model.predict(xs.length === 1 ? xs[0]! : xs) as tf.Tensor).dataSync();
   });
 }
-
-beforeAll(() => useBackend('cpu'));
 
 describe.each(Object.entries(EXPECTED))('%s: a file on disk', (name, expected) => {
   const file = (path: string) => join(FOLDER, name, path);

@@ -7,14 +7,12 @@ import {pathToFileURL} from 'node:url';
 import {loadAdapter, loadKerasModel, LoRAError} from 'tfjs-lora';
 import {loadGGUF} from '../../../src/language';
 import {loadTransformer} from '../../../src/transformers';
-import {useBackend} from '../../helpers';
 import {readPEFT} from '../../../src/core/peft/readPeft';
 
 let server: Server;
 let url: string;
 
 beforeAll(async () => {
-  await useBackend('cpu');
   // Every answer breaks off after 20 of 1,000 bytes.
   server = createServer((_, response) => {
     response.writeHead(200, {'content-length': 1000});

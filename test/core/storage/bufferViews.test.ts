@@ -4,20 +4,17 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, checkpoint, fileHandler, loadAdapter, loadKerasModel, resume, saveAdapter} from 'tfjs-lora';
 import {written} from '../adapter/adapters';
-import {numbers, useBackend} from '../../helpers';
+import {numbers} from '../../helpers';
 import {MemoryHandler} from '../../models';
 
 // In Node bytes often are a Buffer: a view of a memory that others share, whose `slice` is a view too.
 
 let folder: string;
 
-beforeEach(async () => {
-  await useBackend('cpu');
-  tf.engine().startScope();
+beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-views-'));
 });
 afterEach(() => {
-  tf.engine().endScope();
   rmSync(folder, {recursive: true});
 });
 

@@ -4,7 +4,6 @@ import {gzipSync} from 'node:zlib';
 import * as tf from '@tensorflow/tfjs';
 import {fileHandler, loadAdapter, LoRAError, saveAdapter, toSafetensors} from 'tfjs-lora';
 import {written} from '../adapter/adapters';
-import {useBackend} from '../../helpers';
 import {MemoryHandler} from '../../models';
 
 const ADAPTER = () => written({dense: {a: [[1], [2]], b: [[3, 4]]}});
@@ -19,7 +18,6 @@ let answer: RequestListener;
 let requests: string[];
 
 beforeAll(async () => {
-  await useBackend('cpu');
   server = createServer((request, response) => {
     requests.push(request.url ?? '');
     answer(request, response);
@@ -29,9 +27,7 @@ beforeAll(async () => {
 });
 beforeEach(() => {
   requests = [];
-  tf.engine().startScope();
 });
-afterEach(() => tf.engine().endScope());
 afterAll(() => {
   server.closeAllConnections();
   server.close();

@@ -11,11 +11,8 @@ import {
   setAdapter,
   toSafetensors,
 } from '../../../src';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {cnn, MemoryHandler, mlp, predictions, stirFactors, train, ZOO} from '../../models';
-
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
 
 /** The header of a safetensors file, and where its data begin. */
 function headerOf(bytes: Uint8Array): {header: Record<string, unknown>; start: number} {
@@ -38,72 +35,66 @@ function values(adapter: Adapter): Record<string, number[]> {
   return Object.fromEntries(Object.entries(adapter.tensors).map(([name, tensor]) => [name, numbers(tensor)]));
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(() => useBackend(backend));
-
-  test.each(ZOO)('the adapter of %s comes back bit for bit', async (_, make) => {
-    const {model, inputs} = make();
-    const adapted = applyLoRA(model, {rank: 2, alpha: 3, bias: 'adapted'});
-    await train(adapted, inputs);
-    const adapter = getAdapter(adapted);
-    const again = await loadAdapter(await toSafetensors(adapter));
-    expect(again.config).toEqual(adapter.config);
-    expect(values(again)).toEqual(values(adapter));
-    expect(predictions(applyLoRA(model, again), inputs)).toEqual(predictions(adapted, inputs));
-  });
-
-  test.each<[SaveOptions['dtype'], number, number]>([
-    ['float32', 4, 0],
-    ['float16', 2, 2 ** -11],
-    ['bfloat16', 2, 2 ** -8],
-  ])('%s takes %d bytes a number and rounds by no more than its precision', async (dtype, size, precision) => {
-    await withoutLeaks(async () => {
-      const {model, inputs} = mlp();
-      const adapted = applyLoRA(model, {rank: 2});
-      stirFactors(adapted);
-      const adapter = getAdapter(adapted);
-      const bytes = await toSafetensors(adapter, {dtype});
-      const count = Object.values(adapter.tensors).reduce((sum, tensor) => sum + tensor.size, 0);
-      expect(bytes.length - headerOf(bytes).start).toBe(size * count);
-      const again = await loadAdapter(bytes);
-      for (const [name, tensor] of Object.entries(adapter.tensors)) {
-        expect(again.tensors[name]!.dtype).toBe('float32');
-        const [before, after] = [numbers(tensor), numbers(again.tensors[name]!)];
-        after.forEach((value, i) => {
-          expect(Math.abs(value - before[i]!)).toBeLessThanOrEqual(Math.abs(before[i]!) * precision);
-        });
-      }
-      [adapter, again].forEach(each => each.dispose());
-      [adapted, model].forEach(each => each.dispose());
-      tf.dispose(inputs);
-    });
-  });
-
-  test.each<SaveOptions>([{}, {format: 'tfjs'}, {format: 'safetensors'}, {format: 'safetensors', dtype: 'float16'}])(
-    'saveAdapter and loadAdapter take each other by any handler, with %p',
-    async options => {
-      const {model} = cnn();
-      const adapted = applyLoRA(model, {rank: 2, trainInFull: ['norm']});
-      stirFactors(adapted);
-      const handler = new MemoryHandler();
-      const specs = () => handler.artifacts.weightSpecs!;
-      await saveAdapter(adapted, handler, options);
-      const again = await loadAdapter(handler);
-      expect(again.config).toEqual(getAdapter(adapted).config);
-      if (options.dtype === undefined) {
-        expect(values(again)).toEqual(values(getAdapter(adapted)));
-      }
-      // What handlers know of the bytes is how many there are.
-      expect((handler.weightData as ArrayBuffer).byteLength).toBe(
-        specs().reduce((sum, {shape, dtype}) => sum + tf.util.sizeFromShape(shape) * (dtype === 'bool' ? 1 : 4), 0),
-      );
-    },
-  );
+test.each(ZOO)('the adapter of %s comes back bit for bit', async (_, make) => {
+  const {model, inputs} = make();
+  const adapted = applyLoRA(model, {rank: 2, alpha: 3, bias: 'adapted'});
+  await train(adapted, inputs);
+  const adapter = getAdapter(adapted);
+  const again = await loadAdapter(await toSafetensors(adapter));
+  expect(again.config).toEqual(adapter.config);
+  expect(values(again)).toEqual(values(adapter));
+  expect(predictions(applyLoRA(model, again), inputs)).toEqual(predictions(adapted, inputs));
 });
 
-describe('a file', () => {
-  beforeEach(() => useBackend('cpu'));
+test.each<[SaveOptions['dtype'], number, number]>([
+  ['float32', 4, 0],
+  ['float16', 2, 2 ** -11],
+  ['bfloat16', 2, 2 ** -8],
+])('%s takes %d bytes a number and rounds by no more than its precision', async (dtype, size, precision) => {
+  await withoutLeaks(async () => {
+    const {model, inputs} = mlp();
+    const adapted = applyLoRA(model, {rank: 2});
+    stirFactors(adapted);
+    const adapter = getAdapter(adapted);
+    const bytes = await toSafetensors(adapter, {dtype});
+    const count = Object.values(adapter.tensors).reduce((sum, tensor) => sum + tensor.size, 0);
+    expect(bytes.length - headerOf(bytes).start).toBe(size * count);
+    const again = await loadAdapter(bytes);
+    for (const [name, tensor] of Object.entries(adapter.tensors)) {
+      expect(again.tensors[name]!.dtype).toBe('float32');
+      const [before, after] = [numbers(tensor), numbers(again.tensors[name]!)];
+      after.forEach((value, i) => {
+        expect(Math.abs(value - before[i]!)).toBeLessThanOrEqual(Math.abs(before[i]!) * precision);
+      });
+    }
+    [adapter, again].forEach(each => each.dispose());
+    [adapted, model].forEach(each => each.dispose());
+    tf.dispose(inputs);
+  });
+});
 
+test.each<SaveOptions>([{}, {format: 'tfjs'}, {format: 'safetensors'}, {format: 'safetensors', dtype: 'float16'}])(
+  'saveAdapter and loadAdapter take each other by any handler, with %p',
+  async options => {
+    const {model} = cnn();
+    const adapted = applyLoRA(model, {rank: 2, trainInFull: ['norm']});
+    stirFactors(adapted);
+    const handler = new MemoryHandler();
+    const specs = () => handler.artifacts.weightSpecs!;
+    await saveAdapter(adapted, handler, options);
+    const again = await loadAdapter(handler);
+    expect(again.config).toEqual(getAdapter(adapted).config);
+    if (options.dtype === undefined) {
+      expect(values(again)).toEqual(values(getAdapter(adapted)));
+    }
+    // What handlers know of the bytes is how many there are.
+    expect((handler.weightData as ArrayBuffer).byteLength).toBe(
+      specs().reduce((sum, {shape, dtype}) => sum + tf.util.sizeFromShape(shape) * (dtype === 'bool' ? 1 : 4), 0),
+    );
+  },
+);
+
+describe('a file', () => {
   async function example(): Promise<{adapted: tf.LayersModel; adapter: Adapter; bytes: Uint8Array}> {
     const adapted = applyLoRA(mlp().model, {rank: 2, targets: ['hidden']});
     stirFactors(adapted);

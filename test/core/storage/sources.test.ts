@@ -1,13 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, applyLoRA, getAdapter, loadAdapter, LoRAError, toSafetensors} from '../../../src';
-import {numbers, useBackend} from '../../helpers';
+import {numbers} from '../../helpers';
 import {MemoryHandler, mlp, stirFactors} from '../../models';
 import {peftFiles, smallNetwork} from '../../peftNetworks';
 import {readPEFT} from '../../../src/core/peft/readPeft';
-
-beforeAll(() => useBackend('cpu'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
 
 function values(adapter: Adapter): unknown {
   return Object.fromEntries(Object.entries(adapter.tensors).map(([name, tensor]) => [name, numbers(tensor)]));
@@ -69,11 +65,10 @@ test('loadAdapter fetches a safetensors file by its URL', async () => {
   const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.resolve(new Response(bytes)));
   expect(values(await loadAdapter('https://example.com/a.safetensors?v=2'))).toEqual(values(adapter));
   expect(fetched.mock.calls).toEqual([['https://example.com/a.safetensors?v=2', undefined]]);
-  fetched.mockRestore();
 });
 
 test('what cannot be fetched by its URL is told with the URL', async () => {
-  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.reject(new TypeError('no network')));
+  jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.reject(new TypeError('no network')));
   for (const [url, message] of [
     ['https://example.com/a.safetensors', 'https://example.com/a.safetensors cannot be fetched: no network'],
     ['https://example.com/a.json', 'Cannot load "https://example.com/a.json": no network'],
@@ -81,7 +76,6 @@ test('what cannot be fetched by its URL is told with the URL', async () => {
     await expect(loadAdapter(url)).rejects.toThrow(LoRAError);
     await expect(loadAdapter(url)).rejects.toThrow(message);
   }
-  fetched.mockRestore();
 });
 
 test('in a browser loadAdapter fetches a safetensors file by a path relative to the page', async () => {
@@ -99,7 +93,6 @@ test('in a browser loadAdapter fetches a safetensors file by a path relative to 
     tf.env().set('IS_BROWSER', isBrowser);
   }
   expect(fetched.mock.calls).toEqual([['adapters/a.safetensors', undefined]]);
-  fetched.mockRestore();
 });
 
 test("PEFT's files are read one by one, or found among others by name", async () => {
@@ -138,7 +131,6 @@ test('the URL of a folder of PEFT may end in a version, and with a key map or a 
       ),
     );
   }
-  fetched.mockRestore();
 });
 
 test.each<[what: string, source: unknown, kind: string]>([

@@ -15,7 +15,7 @@ import {
   saveAdapter,
   setAdapter,
 } from 'tfjs-lora';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {
   baseWeights,
   cnn,
@@ -29,9 +29,6 @@ import {
   ZOO,
 } from '../../models';
 
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
-
 /** An adapter as it comes out of a file. */
 async function throughFile(source: tf.LayersModel | Adapter): Promise<Adapter> {
   const handler = new MemoryHandler();
@@ -39,58 +36,52 @@ async function throughFile(source: tf.LayersModel | Adapter): Promise<Adapter> {
   return loadAdapter(handler);
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(() => useBackend(backend));
+test.each(ZOO)('the adapter of %s does the same on a fresh copy of it', async (_, make) => {
+  const [{model, inputs}, fresh] = [make(), make()];
+  const adapted = applyLoRA(model, {rank: 2, alpha: 3, seed: 1});
+  await train(adapted, inputs);
+  const again = applyLoRA(fresh.model, await throughFile(adapted));
+  expect(predictions(again, inputs)).toEqual(predictions(adapted, inputs));
+  expect(factorsOf(again).map(w => numbers(w.read()))).toEqual(factorsOf(adapted).map(w => numbers(w.read())));
+  expect(predictions(again, inputs)).not.toEqual(predictions(fresh.model, inputs));
+  await train(again, inputs);
+  expect(baseWeights(again)).toEqual(baseWeights(model));
+});
 
-  test.each(ZOO)('the adapter of %s does the same on a fresh copy of it', async (_, make) => {
-    const [{model, inputs}, fresh] = [make(), make()];
-    const adapted = applyLoRA(model, {rank: 2, alpha: 3, seed: 1});
-    await train(adapted, inputs);
-    const again = applyLoRA(fresh.model, await throughFile(adapted));
-    expect(predictions(again, inputs)).toEqual(predictions(adapted, inputs));
-    expect(factorsOf(again).map(w => numbers(w.read()))).toEqual(factorsOf(adapted).map(w => numbers(w.read())));
-    expect(predictions(again, inputs)).not.toEqual(predictions(fresh.model, inputs));
-    await train(again, inputs);
-    expect(baseWeights(again)).toEqual(baseWeights(model));
-  });
+test.each([
+  ['layers that train in full', {targets: ['conv'], trainInFull: ['norm', 'head']}],
+  ['bases that train along', {targets: ['conv'], freezeBaseLayer: false}],
+])('the adapter with %s brings all their weights', async (_, config) => {
+  const [{model, inputs}, fresh] = [cnn(), cnn()];
+  const adapted = applyLoRA(model, {rank: 2, seed: 1, ...config});
+  await train(adapted, inputs);
+  const again = applyLoRA(fresh.model, await throughFile(adapted));
+  expect(predictions(again, inputs)).toEqual(predictions(adapted, inputs));
+  expect(baseWeights(again)).toEqual(baseWeights(adapted));
+  expect(baseWeights(again)).not.toEqual(baseWeights(model));
+  expect(again.trainableWeights).toHaveLength(adapted.trainableWeights.length);
+  const [merged, expected] = [mergeLoRA(again), mergeLoRA(adapted)];
+  expect(predictions(merged, inputs)).toEqual(predictions(expected, inputs));
+  expect(baseWeights(removeLoRA(again))).toEqual(baseWeights(model));
+});
 
-  test.each([
-    ['layers that train in full', {targets: ['conv'], trainInFull: ['norm', 'head']}],
-    ['bases that train along', {targets: ['conv'], freezeBaseLayer: false}],
-  ])('the adapter with %s brings all their weights', async (_, config) => {
-    const [{model, inputs}, fresh] = [cnn(), cnn()];
-    const adapted = applyLoRA(model, {rank: 2, seed: 1, ...config});
-    await train(adapted, inputs);
-    const again = applyLoRA(fresh.model, await throughFile(adapted));
-    expect(predictions(again, inputs)).toEqual(predictions(adapted, inputs));
-    expect(baseWeights(again)).toEqual(baseWeights(adapted));
-    expect(baseWeights(again)).not.toEqual(baseWeights(model));
-    expect(again.trainableWeights).toHaveLength(adapted.trainableWeights.length);
-    const [merged, expected] = [mergeLoRA(again), mergeLoRA(adapted)];
-    expect(predictions(merged, inputs)).toEqual(predictions(expected, inputs));
-    expect(baseWeights(removeLoRA(again))).toEqual(baseWeights(model));
-  });
-
-  test('saving, loading and applying leaks nothing', async () => {
-    const handler = new MemoryHandler();
-    await withoutLeaks(async () => {
-      const {model, inputs} = cnn();
-      const config = {rank: 2, targets: ['conv'], trainInFull: ['head'], freezeBaseLayer: false};
-      const adapted = applyLoRA(model, config);
-      await saveAdapter(adapted, handler);
-      const adapter = await loadAdapter(handler);
-      const again = applyLoRA(model, adapter);
-      adapter.dispose();
-      predictions(again, inputs);
-      [again, adapted, model].forEach(each => disposeModel(each));
-      tf.dispose(inputs);
-    });
+test('saving, loading and applying leaks nothing', async () => {
+  const handler = new MemoryHandler();
+  await withoutLeaks(async () => {
+    const {model, inputs} = cnn();
+    const config = {rank: 2, targets: ['conv'], trainInFull: ['head'], freezeBaseLayer: false};
+    const adapted = applyLoRA(model, config);
+    await saveAdapter(adapted, handler);
+    const adapter = await loadAdapter(handler);
+    const again = applyLoRA(model, adapter);
+    adapter.dispose();
+    predictions(again, inputs);
+    [again, adapted, model].forEach(each => disposeModel(each));
+    tf.dispose(inputs);
   });
 });
 
 describe("an adapter's file", () => {
-  beforeAll(() => useBackend('cpu'));
-
   test('holds the factors and nothing of the base', async () => {
     const handler = new MemoryHandler();
     await saveAdapter(applyLoRA(nested().model, {rank: 2}), handler);
@@ -176,8 +167,6 @@ describe("an adapter's file", () => {
 });
 
 describe('an adapter that does not fit', () => {
-  beforeAll(() => useBackend('cpu'));
-
   interface Draft {
     config: {layers: Record<string, object>; trainable: string[]};
     tensors: Record<string, tf.Tensor>;
@@ -334,8 +323,6 @@ describe('an adapter that does not fit', () => {
 });
 
 describe('loadAdapter and saveAdapter', () => {
-  beforeAll(() => useBackend('cpu'));
-
   async function saved(): Promise<MemoryHandler> {
     const handler = new MemoryHandler();
     await saveAdapter(applyLoRA(mlp().model, {rank: 2}), handler);

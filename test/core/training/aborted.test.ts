@@ -9,13 +9,11 @@ import {
   progress,
   seededBatches,
 } from 'tfjs-lora';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {setting} from './setting';
 
 const REASON = new Error('the visitor left');
 type Callbacks = NonNullable<Parameters<tf.LayersModel['fit']>[2]>['callbacks'];
-
-beforeAll(() => useBackend('cpu'));
 
 /** Aborts a controller in a step, counted from 1. */
 function abortingAt(controller: AbortController, step: number): tf.CustomCallback {

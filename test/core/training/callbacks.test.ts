@@ -3,7 +3,6 @@ import {
   adam,
   applyLoRA,
   bestAdapter,
-  disposeModel,
   fitOnFeatures,
   learningRateSchedule,
   LoRAError,
@@ -11,7 +10,7 @@ import {
   sgd,
   stopOnNaN,
 } from 'tfjs-lora';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {factorsOf, mlp} from '../../models';
 import {setting} from './setting';
 
@@ -25,73 +24,66 @@ class Rates extends tf.Callback {
   }
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
+test('a schedule rises, falls as a cosine, and leaves the rate as it was', async () => {
+  const optimizer = sgd({learningRate: 0.1});
+  const {model, x, y} = setting(optimizer);
+  const rates = new Rates();
+  await model.fit(x, y, {
+    epochs: 3,
+    batchSize: 4,
+    verbose: 0,
+    callbacks: [learningRateSchedule({warmup: 3}), rates],
+  });
+  const cosine = [0, 1, 2, 3, 4, 5].map(t => (0.1 * (1 + Math.cos((Math.PI * t) / 6))) / 2);
+  expect(rates.rates).toBeAllClose([0.1 / 3, 0.2 / 3, 0.1, ...cosine], {rtol: 1e-12, atol: 1e-12});
+  expect(optimizer.getConfig().learningRate).toBe(0.1);
+});
 
-  test('a schedule rises, falls as a cosine, and leaves the rate as it was', async () => {
-    const optimizer = sgd({learningRate: 0.1});
-    const {model, x, y, dispose} = setting(optimizer);
-    const rates = new Rates();
-    await model.fit(x, y, {
-      epochs: 3,
-      batchSize: 4,
-      verbose: 0,
-      callbacks: [learningRateSchedule({warmup: 3}), rates],
+test('the best adapter comes back bit for bit, and patience ends the fit', async () => {
+  await withoutLeaks(async () => {
+    const {model, x, y, factors, dispose} = setting(adam({learningRate: 0.05}));
+    const losses = [3, 1, 2, 2, 0];
+    const seen: number[][][] = [];
+    const scripted = new tf.CustomCallback({
+      onEpochEnd: (epoch, logs) => {
+        logs!.val_loss = losses[epoch]!;
+        seen.push(factors());
+      },
     });
-    const cosine = [0, 1, 2, 3, 4, 5].map(t => (0.1 * (1 + Math.cos((Math.PI * t) / 6))) / 2);
-    expect(rates.rates).toBeAllClose([0.1 / 3, 0.2 / 3, 0.1, ...cosine], {rtol: 1e-12, atol: 1e-12});
-    expect(optimizer.getConfig().learningRate).toBe(0.1);
+    const best = bestAdapter({patience: 2});
+    const {epoch} = await model.fit(x, y, {epochs: 5, verbose: 0, callbacks: [scripted, best]});
+    expect(epoch).toEqual([0, 1, 2, 3]);
+    expect({epoch: best.epoch, value: best.value}).toEqual({epoch: 1, value: 1});
+    expect(factors()).toEqual(seen[1]);
+    expect(factors()).not.toEqual(seen[3]);
     dispose();
   });
+});
 
-  test('the best adapter comes back bit for bit, and patience ends the fit', async () => {
-    await withoutLeaks(async () => {
-      const {model, x, y, factors, dispose} = setting(adam({learningRate: 0.05}));
-      const losses = [3, 1, 2, 2, 0];
-      const seen: number[][][] = [];
-      const scripted = new tf.CustomCallback({
-        onEpochEnd: (epoch, logs) => {
-          logs!.val_loss = losses[epoch]!;
-          seen.push(factors());
-        },
-      });
-      const best = bestAdapter({patience: 2});
-      const {epoch} = await model.fit(x, y, {epochs: 5, verbose: 0, callbacks: [scripted, best]});
-      expect(epoch).toEqual([0, 1, 2, 3]);
-      expect({epoch: best.epoch, value: best.value}).toEqual({epoch: 1, value: 1});
-      expect(factors()).toEqual(seen[1]);
-      expect(factors()).not.toEqual(seen[3]);
-      dispose();
+test('a loss that is no number ends the fit, names step and layer, and leaves good weights', async () => {
+  await withoutLeaks(async () => {
+    const {model, x, y, factors, dispose} = setting();
+    let good: number[][] = [];
+    const poison = new tf.CustomCallback({
+      onBatchBegin: batch => {
+        if (batch === 2) {
+          good = factors();
+          const [first] = factorsOf(model);
+          tf.tidy(() => void first!.write(tf.fill(first!.shape as [number], NaN)));
+        }
+      },
     });
-  });
-
-  test('a loss that is no number ends the fit, names step and layer, and leaves good weights', async () => {
-    await withoutLeaks(async () => {
-      const {model, x, y, factors, dispose} = setting();
-      let good: number[][] = [];
-      const poison = new tf.CustomCallback({
-        onBatchBegin: batch => {
-          if (batch === 2) {
-            good = factors();
-            const [first] = factorsOf(model);
-            tf.tidy(() => void first!.write(tf.fill(first!.shape as [number], NaN)));
-          }
-        },
-      });
-      const fit = model.fit(x, y, {epochs: 2, batchSize: 4, verbose: 0, callbacks: [poison, stopOnNaN()]});
-      await expect(fit).rejects.toThrow(LoRAError);
-      await expect(fit).rejects.toThrow('In step 3 (epoch 1, batch 3) the loss was NaN.');
-      await expect(fit).rejects.toThrow('Before it, the weights of "hidden" were not finite.');
-      expect(factors().flat().every(Number.isFinite)).toBe(true);
-      expect(good.length).toBeGreaterThan(0);
-      dispose();
-    });
+    const fit = model.fit(x, y, {epochs: 2, batchSize: 4, verbose: 0, callbacks: [poison, stopOnNaN()]});
+    await expect(fit).rejects.toThrow(LoRAError);
+    await expect(fit).rejects.toThrow('In step 3 (epoch 1, batch 3) the loss was NaN.');
+    await expect(fit).rejects.toThrow('Before it, the weights of "hidden" were not finite.');
+    expect(factors().flat().every(Number.isFinite)).toBe(true);
+    expect(good.length).toBeGreaterThan(0);
+    dispose();
   });
 });
 
 describe('a schedule', () => {
-  beforeAll(() => useBackend('cpu'));
-
   test('without validation data, bestAdapter says once in a fit that it follows the training loss', async () => {
     await useBackend('cpu');
     const warn = jest.spyOn(console, 'warn').mockImplementation();
@@ -136,12 +128,10 @@ describe('a schedule', () => {
       optimizer.minimize(() => tf.mul(variable, 1), false, [variable]);
     }
     expect(variable.dataSync()[0]).toBeCloseTo(-0.4 * (1 + 0.75 + 0.5 + 0.25), 6);
-    tf.dispose(variable);
-    optimizer.dispose();
   });
 
   test('knows the steps of batches that say how many they are, and asks for them where data do not', async () => {
-    const {model, x, y, dispose} = setting(sgd({learningRate: 1e-3}));
+    const {model, x, y} = setting(sgd({learningRate: 1e-3}));
     const rates = new Rates();
     const schedule = () => learningRateSchedule({shape: 'linear'});
     await model.fitDataset(seededBatches(x, y, {batchSize: 4, seed: 1}), {
@@ -158,13 +148,10 @@ describe('a schedule', () => {
     });
     const fit = model.fitDataset(endless, {epochs: 1, verbose: 0, callbacks: [schedule()]});
     await expect(fit).rejects.toThrow('Pass {steps}');
-    dispose();
   });
 });
 
 describe('the best adapter', () => {
-  beforeAll(() => useBackend('cpu'));
-
   test('of a plain model is all that trains', async () => {
     const {model, inputs} = mlp();
     model.compile({optimizer: adam({learningRate: 0.1}), loss: 'meanSquaredError'});
@@ -179,12 +166,10 @@ describe('the best adapter', () => {
     });
     await model.fit(inputs[0]!, y, {epochs: 3, verbose: 0, callbacks: [scripted, bestAdapter()]});
     expect(values()).toEqual(first);
-    disposeModel(model);
-    tf.dispose([inputs, y]);
   });
 
   test('takes the larger accuracy for the better one, and any other quantity that is asked for', async () => {
-    const {model, x, y, dispose} = setting();
+    const {model, x, y} = setting();
     const logs = [{val_acc: 0.2}, {val_acc: 0.6}, {val_acc: 0.5}];
     const scripted = () => new tf.CustomCallback({onEpochEnd: (epoch, all) => void Object.assign(all!, logs[epoch])});
     const [highest, lowest] = [bestAdapter({monitor: 'val_acc'}), bestAdapter({monitor: 'val_acc', mode: 'min'})];
@@ -195,7 +180,6 @@ describe('the best adapter', () => {
     expect(coarse.epoch).toBe(0);
     const missing = model.fit(x, y, {epochs: 1, verbose: 0, callbacks: [bestAdapter({monitor: 'val_loss'})]});
     await expect(missing).rejects.toThrow('There is no "val_loss" to monitor. The logs of an epoch have: loss.');
-    dispose();
   });
 
   test('is back when the loss is no number, also where another callback ends the fit', async () => {
@@ -204,7 +188,7 @@ describe('the best adapter', () => {
       () => [bestAdapter(), stopOnNaN()],
       () => [stopOnNaN(), bestAdapter()],
     ]) {
-      const {model, x, y, factors, dispose} = setting();
+      const {model, x, y, factors} = setting();
       let first: number[][] = [];
       const poison = new tf.CustomCallback({
         onEpochEnd: epoch => {
@@ -219,12 +203,11 @@ describe('the best adapter', () => {
       const fit = model.fit(x, y, {epochs: 4, verbose: 0, callbacks: [poison, ...callbacks()]});
       await expect(fit).rejects.toThrow('The model has its best adapter again, of epoch 1');
       expect(factors()).toEqual(first);
-      dispose();
     }
   });
 
   test('is that of the whole model when it is fitted on features', async () => {
-    const {x, y, dispose} = setting();
+    const {x, y} = setting();
     let first: number[][] = [];
     const suffixed = applyLoRA(mlp().model, {rank: 2, targets: ['head'], seed: 1});
     suffixed.compile({optimizer: adam(), loss: 'meanSquaredError'});
@@ -242,14 +225,12 @@ describe('the best adapter', () => {
       ],
     });
     expect(factorsOf(suffixed).map(weight => numbers(weight.read()))).toEqual(first);
-    disposeModel(suffixed);
-    dispose();
   });
 });
 
 test('with these callbacks alone a fit lets other things have their turn', async () => {
   await useBackend('cpu');
-  const {model, x, y, dispose} = setting();
+  const {model, x, y} = setting();
   const turns: number[] = [];
   const timer = setInterval(() => turns.push(0), 1);
   let now = 0;
@@ -258,7 +239,6 @@ test('with these callbacks alone a fit lets other things have their turn', async
   clock.mockRestore();
   clearInterval(timer);
   expect(turns.length).toBeGreaterThan(5);
-  dispose();
 });
 
 test('a second copy of the library leaves fits as the first has made them', async () => {
@@ -276,7 +256,7 @@ test('a second copy of the library leaves fits as the first has made them', asyn
 
 test('a list of callbacks and plain objects is refused, in any order, before the fit', async () => {
   await useBackend('cpu');
-  const {model, x, y, dispose} = setting();
+  const {model, x, y} = setting();
   const object = {onEpochEnd: () => undefined};
   for (const callbacks of [
     [object, bestAdapter()],
@@ -290,7 +270,6 @@ test('a list of callbacks and plain objects is refused, in any order, before the
   await expect(fit).rejects.toThrow(LoRAError);
   const history = await model.fit(x, y, {verbose: 0, callbacks: [object, {onTrainEnd: () => undefined}]});
   expect(history.epoch).toEqual([0]);
-  dispose();
 });
 
 test.each([

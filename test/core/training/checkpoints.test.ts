@@ -4,11 +4,9 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {adam, bestAdapter, checkpoint, type CheckpointOptions, resume, seededBatches, sgd, stopOnNaN} from 'tfjs-lora';
 import type {SeededDataset} from '../../../src/core/training/seededBatches';
-import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {MemoryHandler} from '../../models';
 import {setting} from './setting';
-
-beforeAll(() => useBackend('cpu'));
 
 /** Places in memory, and the number of each save in order, with the epoch, batch and step that it holds. */
 function memory() {
@@ -131,7 +129,6 @@ test('batches have 32 examples by default, and the last one what is left', async
   const sizes = (await batches.toArray()).map(batch => (batch.xs as tf.Tensor).size);
   expect(sizes).toEqual([32, 32, 6]);
   expect(batches.size).toBe(3);
-  xs.dispose();
 });
 
 test('batches start anew at an epoch, from its first batch or another', async () => {
@@ -146,11 +143,10 @@ test('batches start anew at an epoch, from its first batch or another', async ()
   expect([await pass(), await pass()]).toEqual([first.slice(2), second]);
   expect(() => batches.startAt(-1)).toThrow('epoch must be ');
   expect(() => batches.startAt(0, 0.5)).toThrow('batch must be ');
-  xs.dispose();
 });
 
 test('stopOnNaN frees what it holds when bestAdapter ends the fit with an error', async () => {
-  const {model, x, y, dispose} = setting(sgd({learningRate: 0.05}));
+  const {model, x, y} = setting(sgd({learningRate: 0.05}));
   const poison = (_: number, logs?: tf.Logs) => {
     tf.dispose(logs!.loss);
     logs!.loss = NaN;
@@ -159,7 +155,6 @@ test('stopOnNaN frees what it holds when bestAdapter ends the fit with an error'
   await withoutLeaks(() =>
     expect(model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks})).rejects.toThrow('NaN'),
   );
-  dispose();
 });
 
 test('stopOnNaN frees what it held of a fit that ended with the error of another callback', async () => {

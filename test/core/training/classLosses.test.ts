@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {balancedClassWeights, type ClassLossOptions, compileModel, LoRAError, withSampleWeights} from 'tfjs-lora';
 import {crossEntropyFromLogits} from 'tfjs-lora/transformers'; // has the loss of pairs too
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 
 interface Values {
   shape: number[];
@@ -29,28 +29,20 @@ const OPTIONS: [string, () => ClassLossOptions][] = [
   ['focalRoot', () => ({focalGamma: 0.5})],
 ];
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  test.each(OPTIONS)('the cross-entropy is what PyTorch computes, with its gradient: %s', async (name, options) => {
-    const {loss, logits, targets, gradient} = CASES[name]!;
-    await withoutLeaks(() =>
-      tf.tidy(() => {
-        const {value, grad} = tf.valueAndGrad(z => crossEntropyFromLogits(tensorOf(targets), z, options()))(
-          tensorOf(logits),
-        );
-        expect(numbers(value)[0]).toBeCloseTo(loss, 5);
-        expect(numbers(grad)).toBeAllClose(gradient, {rtol: 2e-5, atol: 2e-6});
-      }),
-    );
-  });
+test.each(OPTIONS)('the cross-entropy is what PyTorch computes, with its gradient: %s', async (name, options) => {
+  const {loss, logits, targets, gradient} = CASES[name]!;
+  await withoutLeaks(() =>
+    tf.tidy(() => {
+      const {value, grad} = tf.valueAndGrad(z => crossEntropyFromLogits(tensorOf(targets), z, options()))(
+        tensorOf(logits),
+      );
+      expect(numbers(value)[0]).toBeCloseTo(loss, 5);
+      expect(numbers(grad)).toBeAllClose(gradient, {rtol: 2e-5, atol: 2e-6});
+    }),
+  );
 });
 
 describe('compileModel', () => {
-  beforeAll(() => useBackend('cpu'));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
-
   /** A model whose outputs are its inputs. */
   const identity = (...shape: number[]) =>
     tf.sequential({layers: [tf.layers.activation({activation: 'linear', inputShape: shape})]});

@@ -1,8 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, compileModel, disposeModel, LoRAError} from 'tfjs-lora';
-import {numbers, useBackend, withoutLeaks} from '../../helpers';
-
-beforeAll(() => useBackend('cpu'));
+import {numbers, withoutLeaks} from '../../helpers';
 
 const {layers} = tf;
 

@@ -13,10 +13,8 @@ import {
   seededBatches,
   withReplay,
 } from 'tfjs-lora';
-import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {MemoryHandler} from '../../models';
-
-beforeAll(() => useBackend('cpu'));
 
 const XS = Array.from({length: 40}, (_, i) => (i - 20) / 10);
 
@@ -110,7 +108,6 @@ test.each([
   // The errors 1 and 4 become 0.25 and 1: means of two draws are 0.75, 1.875 and 3, one to two to one.
   const {gate} = await afterFit(0.5, {validationData: [xs, ys], confidence});
   expect(gate.atLeast).toBeCloseTo(atLeast, 6);
-  tf.dispose([xs, ys]);
 });
 
 test('held-out examples are predicted in batches of 32, or of the size that is asked for', async () => {
@@ -120,7 +117,6 @@ test('held-out examples are predicted in batches of 32, or of the size that is a
   expect(counts()).toEqual([32, 8, 32, 8, 1]);
   await afterFit(0.5, {batchSize: 15});
   expect(counts()).toEqual([15, 15, 10, 15, 15, 10, 1]);
-  spy.mockRestore();
 });
 
 test('the seed of the samples is 0 by default', async () => {
@@ -175,12 +171,11 @@ describe('with other callbacks', () => {
     new tf.CustomCallback({onEpochEnd: (epoch, logs) => void (logs!.loss = values[epoch]!)});
 
   test.each(['before', 'after'])('the epoch that bestAdapter takes is judged, with the gate %s it', async order => {
-    const {gate, fit, slope, dispose} = line([0.5, -1]);
+    const {gate, fit, slope} = line([0.5, -1]);
     const best = bestAdapter({monitor: 'loss'});
     await fit(losses(1, 2), ...(order === 'before' ? [gate, best] : [best, gate]));
     expect(gate.kept).toBe(true);
     expect(slope()).toBeCloseTo(0.5, 6);
-    dispose();
   });
 
   test('a fit that another callback ends with an error gets the earlier adapter back, and is not judged', async () => {
@@ -196,10 +191,9 @@ describe('with other callbacks', () => {
   });
 
   test('the adapter before such a fit is the one that comes back', async () => {
-    const {gate, fit, slope, dispose} = line([0.5]);
+    const {gate, fit, slope} = line([0.5]);
     await expect(fit(losses(NaN), bestAdapter({monitor: 'loss'}), gate)).rejects.toThrow(LoRAError);
     expect(slope()).toBe(0);
-    dispose();
   });
 
   test('a fit after one that a stranger’s error ended leaks nothing', async () => {
@@ -238,10 +232,6 @@ test('an adapter that changed nothing is not kept, whatever the metric', async (
   await model.fit(xs, ys, {epochs: 1, callbacks: [bestAdapter(), gate]});
   expect(gate.before).toBe(gate.after);
   expect(gate).toMatchObject({kept: false, atLeast: 0});
-  tf.dispose([xs, ys]);
-  optimizer.dispose();
-  disposeModel(model);
-  disposeModel(base);
 });
 
 test('a resumed run is judged against the adapter before its first part, and leaks nothing', async () => {
@@ -293,9 +283,6 @@ test('targets without an axis of columns reach the loss as they do in fit', asyn
   const [xs, ys] = [tf.tensor2d(XS, [40, 1]), tf.tensor1d(XS)];
   await model.fit(xs, ys, {epochs: 1, callbacks: [keepIfBetter({validationData: [xs, ys]})]});
   expect([...shapes]).toEqual(['1']);
-  tf.dispose([xs, ys]);
-  optimizer.dispose();
-  model.dispose();
 });
 
 test('errors say what is wrong', async () => {
@@ -383,7 +370,4 @@ test('a schedule knows all steps of passes that differ in length', async () => {
   // 12 new batches and 3 earlier ones: the rate falls by a fifteenth in each step.
   expect(rates).toBeAllClose(Array.from({length: 15}, (_, i) => 1 - i / 15));
   expect(new Set(reports)).toEqual(new Set([15]));
-  tf.dispose([xs, ys]);
-  model.dispose();
-  optimizer.dispose();
 });

@@ -55,7 +55,6 @@ test('a backend that is not there or does not start is refused, and the current 
   warn.mockRestore();
   expect(tf.getBackend()).toBe('cpu');
   expect(numbers(x)).toEqual([1, 1]);
-  x.dispose();
 });
 
 test('what a backend fails to read stays there, and so does the current backend', async () => {
@@ -77,7 +76,7 @@ test('what a backend fails to read stays there, and so does the current backend'
 });
 
 test('only models, adapters, optimizers and tensors are moved, and no model that is in use', async () => {
-  const {model, x, y, dispose} = setting();
+  const {model, x, y} = setting();
   await expect(moveTo([x, 3 as never], 'second')).rejects.toThrow('moveTo takes layers models, adapters,');
   await expect(moveTo({} as never, 'second')).rejects.toThrow(LoRAError);
   const busy = expect.objectContaining({code: 'ERR_BUSY'}) as Error;
@@ -92,5 +91,4 @@ test('only models, adapters, optimizers and tensors are moved, and no model that
   await move();
   expect(tf.getBackend()).toBe('second');
   await useBackend('cpu');
-  dispose();
 });

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, checkpoint, disposeModel, fitOnFeatures, LoRAError, neftune, resume} from 'tfjs-lora';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {MemoryHandler} from '../../models';
 
 const TOKENS = [1, 2, 3, 3, 2, 1];
@@ -15,56 +15,48 @@ function embeddings(): tf.Sequential {
   });
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  /** What the layers above the embeddings get in the steps of a fit, and the logs. */
-  async function seen(model: tf.LayersModel, callbacks: tf.Callback[], epochs = 2) {
-    const found: number[][] = [];
-    const x = tf.tensor2d(TOKENS, [2, 3]);
-    const ys = tf.zeros([2, 3, 2]);
-    const optimizer = tf.train.sgd(0);
-    model.compile({
-      optimizer,
-      loss: (targets, outputs) => {
-        found.push(numbers(outputs));
-        return tf.losses.meanSquaredError(targets, outputs);
-      },
-    });
-    try {
-      await model.fit(x, ys, {epochs, shuffle: false, callbacks, validationData: [x, ys]});
-    } finally {
-      tf.dispose([x, ys]);
-      optimizer.dispose();
-    }
-    return found;
+/** What the layers above the embeddings get in the steps of a fit, and the logs. */
+async function seen(model: tf.LayersModel, callbacks: tf.Callback[], epochs = 2) {
+  const found: number[][] = [];
+  const x = tf.tensor2d(TOKENS, [2, 3]);
+  const ys = tf.zeros([2, 3, 2]);
+  const optimizer = tf.train.sgd(0);
+  model.compile({
+    optimizer,
+    loss: (targets, outputs) => {
+      found.push(numbers(outputs));
+      return tf.losses.meanSquaredError(targets, outputs);
+    },
+  });
+  try {
+    await model.fit(x, ys, {epochs, shuffle: false, callbacks, validationData: [x, ys]});
+  } finally {
+    tf.dispose([x, ys]);
+    optimizer.dispose();
   }
+  return found;
+}
 
-  test('noise is uniform within alpha / √(positions · width), in training alone', async () => {
-    await withoutLeaks(async () => {
-      const base = embeddings();
-      const model = applyLoRA(base, {targets: ['out'], rank: 1, seed: 1});
-      const [first, validated, second] = await seen(model, [neftune({alpha: 3, seed: 1})]);
-      const most = 3 / Math.sqrt(3 * 2);
-      const noises = [...first!, ...second!].map(value => Math.abs(value - 1));
-      expect(Math.max(...noises)).toBeLessThanOrEqual(most);
-      expect(Math.max(...noises)).toBeGreaterThan(0.7 * most);
-      expect(noises.reduce((sum, noise) => sum + noise, 0) / noises.length).toBeGreaterThan(0.3 * most);
-      expect(first).not.toEqual(second);
-      expect(validated).toEqual(Array.from({length: 12}, () => 1));
-      // Without the callback, nothing is left of it.
-      expect((await seen(model, []))[0]).toEqual(validated);
-      disposeModel(model);
-      disposeModel(base);
-    });
+test('noise is uniform within alpha / √(positions · width), in training alone', async () => {
+  await withoutLeaks(async () => {
+    const base = embeddings();
+    const model = applyLoRA(base, {targets: ['out'], rank: 1, seed: 1});
+    const [first, validated, second] = await seen(model, [neftune({alpha: 3, seed: 1})]);
+    const most = 3 / Math.sqrt(3 * 2);
+    const noises = [...first!, ...second!].map(value => Math.abs(value - 1));
+    expect(Math.max(...noises)).toBeLessThanOrEqual(most);
+    expect(Math.max(...noises)).toBeGreaterThan(0.7 * most);
+    expect(noises.reduce((sum, noise) => sum + noise, 0) / noises.length).toBeGreaterThan(0.3 * most);
+    expect(first).not.toEqual(second);
+    expect(validated).toEqual(Array.from({length: 12}, () => 1));
+    // Without the callback, nothing is left of it.
+    expect((await seen(model, []))[0]).toEqual(validated);
+    disposeModel(model);
+    disposeModel(base);
   });
 });
 
 describe('neftune', () => {
-  beforeAll(() => useBackend('cpu'));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
-
   test('a step that fails leaves no noise behind', async () => {
     const model = embeddings();
     const [x, ys] = [tf.tensor2d(TOKENS, [2, 3]), tf.zeros([2, 3, 2])];

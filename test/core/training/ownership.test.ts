@@ -15,9 +15,8 @@ import {
   sgd,
   trainableVariables,
 } from 'tfjs-lora';
-import '../../../src/backends/backends';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, withoutLeaks} from '../../helpers';
 import {factorsOf, MemoryHandler} from '../../models';
 
 const OPTIMIZERS: [name: string, make: () => tf.Optimizer][] = [
@@ -71,9 +70,8 @@ function setting() {
 
 const count = () => tf.memory().numTensors;
 
-describe.each([...BACKENDS, 'wasm without our module'])('on %s', name => {
+describe.each(['wasm', 'wasm without our module'])('on %s', name => {
   const on = async (f: () => Promise<void>): Promise<void> => {
-    await useBackend(name === 'cpu' ? 'cpu' : 'wasm');
     await (name.endsWith('module') ? withoutOwnCode(f) : f());
   };
 
@@ -123,8 +121,6 @@ describe.each([...BACKENDS, 'wasm without our module'])('on %s', name => {
 });
 
 describe('on cpu', () => {
-  beforeAll(() => useBackend('cpu'));
-
   /** The tensors of an Adam that has trained a model of `branches`: two moments of each factor, two powers. */
   const MOMENTS = 2 * 2 * TARGETS.length + 2;
 
@@ -287,7 +283,7 @@ describe('on cpu', () => {
     ['of this library', () => adam()],
     ['of tfjs', () => tf.train.adam()],
   ])('moments of a model that is gone are dropped by an optimizer %s', async (_, make) => {
-    const {adapted, fit, valuesOf, dispose} = setting();
+    const {adapted, fit, valuesOf} = setting();
     const results: number[][][] = [];
     const used = make();
     const kept = adapted();
@@ -301,20 +297,16 @@ describe('on cpu', () => {
     }
     expect(results[1]).toEqual(results[0]);
     expect(results[2]).toEqual(results[0]);
-    disposeModel(kept);
-    dispose();
   });
 
   test('moments of a loop of its own are refused too', async () => {
-    const {x, adapted, fit, dispose} = setting();
+    const {x, adapted, fit} = setting();
     const [one, other] = [adapted(), adapted()];
     const optimizer = adam();
     const loss = () => tf.mean<tf.Scalar>(one.apply([...x]) as tf.Tensor);
     optimizer.minimize(loss, false, trainableVariables(one));
     other.compile({optimizer, loss: LOSS});
     await expect(fit(other)).rejects.toThrow('moments of another model');
-    [one, other].forEach(disposeModel);
-    dispose();
   });
 
   test('plain models share an optimizer of tfjs, as without the library', async () => {
@@ -327,12 +319,10 @@ describe('on cpu', () => {
     }
     expect(optimizer.iterations).toBe(2);
     models.forEach(disposeModel);
-    optimizer.dispose();
-    tf.dispose([x, y]);
   });
 
   test('moments follow their variables from fit to fitOnFeatures, which trains them in another order', async () => {
-    const {adapted, fit, fitPiece, valuesOf, dispose} = setting();
+    const {adapted, fit, fitPiece, valuesOf} = setting();
     const results: number[][][] = [];
     for (const second of [fit, fitPiece]) {
       const model = adapted();
@@ -344,7 +334,6 @@ describe('on cpu', () => {
       disposeModel(model);
     }
     results[1]!.forEach((values, i) => expect(values).toBeAllClose(results[0]![i]!, {rtol: 1e-4, atol: 1e-6}));
-    dispose();
   });
 
   test.each([
@@ -377,7 +366,7 @@ describe('on cpu', () => {
   );
 
   test('an optimizer that is loaded with a model goes with it, and trains it beside the one that was saved', async () => {
-    const {x, y, adapted, fit, dispose} = setting();
+    const {x, y, adapted, fit} = setting();
     const model = adapted();
     model.compile({optimizer: accumulate(adam({learningRate: 0.02}), 2), loss: LOSS});
     await fit(model);
@@ -391,7 +380,5 @@ describe('on cpu', () => {
       await fit(model);
       loaded.forEach(disposeModel);
     });
-    disposeModel(model);
-    dispose();
   });
 });

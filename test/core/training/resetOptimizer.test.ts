@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, getAdapter, LoRAError, resetOptimizer, setAdapter} from 'tfjs-lora';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {factorsOf, mlp, stirFactors} from '../../models';
 
 const OPTIMIZERS: [name: string, make: () => tf.Optimizer][] = [
@@ -31,70 +31,60 @@ function setting() {
   return {adapted, other, fit, dispose};
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
+test.each(OPTIMIZERS)('after a reset, %s trains an adapter of another rank as a new one would', async (_, make) => {
+  const {adapted, other, fit} = setting();
+  const optimizer = make();
+  adapted.compile({optimizer, loss: 'meanSquaredError'});
+  await fit();
+  setAdapter(adapted, other);
+  resetOptimizer(adapted);
+  expect(optimizer.iterations).toBe(0);
+  await fit();
+  const trained = factorsOf(adapted).map(weight => numbers(weight.read()));
+  optimizer.dispose();
 
-  test.each(OPTIMIZERS)('after a reset, %s trains an adapter of another rank as a new one would', async (_, make) => {
+  setAdapter(adapted, other);
+  const fresh = make();
+  adapted.compile({optimizer: fresh, loss: 'meanSquaredError'});
+  await fit();
+  expect(trained).toEqual(factorsOf(adapted).map(weight => numbers(weight.read())));
+  trained.forEach((values, i) => expect(values).not.toEqual(numbers(Object.values(other.tensors)[i]!)));
+});
+
+test.each(OPTIMIZERS)('fit resets %s by itself after an adapter of another rank', async (_, make) => {
+  const {adapted, other, fit} = setting();
+  const [used, fresh] = [make(), make()];
+  adapted.compile({optimizer: used, loss: 'meanSquaredError'});
+  await fit();
+  const trained = [];
+  for (const optimizer of [used, fresh]) {
+    setAdapter(adapted, other);
+    if (optimizer === fresh) {
+      adapted.compile({optimizer, loss: 'meanSquaredError'});
+    }
+    await fit();
+    trained.push(factorsOf(adapted).map(weight => numbers(weight.read())));
+  }
+  expect(trained[0]).toEqual(trained[1]);
+});
+
+test.each(OPTIMIZERS)('a reset of %s frees what it kept', async (_, make) => {
+  const optimizer = make();
+  await withoutLeaks(async () => {
     const {adapted, other, fit, dispose} = setting();
-    const optimizer = make();
     adapted.compile({optimizer, loss: 'meanSquaredError'});
     await fit();
     setAdapter(adapted, other);
     resetOptimizer(adapted);
-    expect(optimizer.iterations).toBe(0);
     await fit();
-    const trained = factorsOf(adapted).map(weight => numbers(weight.read()));
-    optimizer.dispose();
-
-    setAdapter(adapted, other);
-    const fresh = make();
-    adapted.compile({optimizer: fresh, loss: 'meanSquaredError'});
-    await fit();
-    expect(trained).toEqual(factorsOf(adapted).map(weight => numbers(weight.read())));
-    trained.forEach((values, i) => expect(values).not.toEqual(numbers(Object.values(other.tensors)[i]!)));
-    fresh.dispose();
+    resetOptimizer(adapted);
     dispose();
-  });
-
-  test.each(OPTIMIZERS)('fit resets %s by itself after an adapter of another rank', async (_, make) => {
-    const {adapted, other, fit, dispose} = setting();
-    const [used, fresh] = [make(), make()];
-    adapted.compile({optimizer: used, loss: 'meanSquaredError'});
-    await fit();
-    const trained = [];
-    for (const optimizer of [used, fresh]) {
-      setAdapter(adapted, other);
-      if (optimizer === fresh) {
-        adapted.compile({optimizer, loss: 'meanSquaredError'});
-      }
-      await fit();
-      trained.push(factorsOf(adapted).map(weight => numbers(weight.read())));
-    }
-    expect(trained[0]).toEqual(trained[1]);
-    [used, fresh].forEach(optimizer => optimizer.dispose());
-    dispose();
-  });
-
-  test.each(OPTIMIZERS)('a reset of %s frees what it kept', async (_, make) => {
-    const optimizer = make();
-    await withoutLeaks(async () => {
-      const {adapted, other, fit, dispose} = setting();
-      adapted.compile({optimizer, loss: 'meanSquaredError'});
-      await fit();
-      setAdapter(adapted, other);
-      resetOptimizer(adapted);
-      await fit();
-      resetOptimizer(adapted);
-      dispose();
-    });
-    optimizer.dispose();
   });
 });
 
 test('a model that is not compiled has no optimizer to reset', async () => {
   await useBackend('cpu');
-  const {adapted, dispose} = setting();
+  const {adapted} = setting();
   expect(() => resetOptimizer(adapted)).toThrow(LoRAError);
   expect(() => resetOptimizer(adapted)).toThrow('model.compile');
-  dispose();
 });

@@ -6,14 +6,13 @@ import {
   applyLoRA,
   balancedClassWeights,
   compileModel,
-  disposeModel,
   fitOnFeatures,
   focalLoss,
   LoRAError,
   seededBatches,
   withSampleWeights,
 } from 'tfjs-lora';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 
 interface Values {
   shape: number[];
@@ -55,64 +54,53 @@ const ACTIVATIONS = {
   binaryCrossentropy: 'sigmoid',
 } as const;
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  test.each(Object.keys(ACTIVATIONS) as (keyof typeof ACTIVATIONS)[])(
-    '%s with sample weights trains and evaluates as in Keras',
-    async loss => {
-      const fit = FITS[loss]!;
-      await withoutLeaks(async () => {
-        const model = dense(fit, ACTIVATIONS[loss]);
-        const x = tf.tensor(X, [7, ...fit.shape]);
-        const ys = tf.tensor(fit.targets.values, fit.targets.shape);
-        const targets = withSampleWeights(ys, WEIGHTS);
-        const optimizer = tf.train.sgd(0.1);
-        compileModel(model, {weighted: true, optimizer, loss, metrics: loss === 'meanSquaredError' ? ['mae'] : []});
-        const evaluated = [model.evaluate(x, targets, {batchSize: 3})].flat();
-        expect(evaluated.flatMap(numbers)).toBeAllClose([fit.evaluated].flat(), {rtol: 1e-5, atol: 1e-6});
-        const {history} = await model.fit(x, targets, {batchSize: 3, epochs: 2, shuffle: false});
-        expect(history.loss).toBeAllClose(fit.losses, {rtol: 1e-5, atol: 1e-6});
-        const [kernel, bias] = model.getWeights();
-        expect(numbers(kernel!)).toBeAllClose(fit.trained.kernel, {rtol: 1e-5, atol: 1e-6});
-        expect(numbers(bias!)).toBeAllClose(fit.trained.bias, {rtol: 1e-5, atol: 1e-6});
-        tf.dispose([x, ys, targets, evaluated]);
-        optimizer.dispose();
-        model.dispose();
-      });
-    },
-  );
-
-  test.each([
-    ['sigmoidFocal', {alpha: 0.25}],
-    ['sigmoidFocalUnbalanced', {gamma: 1.5}],
-  ])('the focal loss is that of torchvision, with its gradient: %s', (name, options) => {
-    const {loss, logits, targets, gradient} = SIGMOID[name]!;
-    tf.tidy(() => {
-      const {value, grad} = tf.valueAndGrad(z =>
-        tf.mean<tf.Scalar>(focalLoss(options)(tf.tensor(targets.values, targets.shape), z)),
-      )(tf.tensor(logits.values, logits.shape));
-      expect(numbers(value)).toBeAllClose([loss], {rtol: 1e-5, atol: 1e-6});
-      expect(numbers(grad)).toBeAllClose(gradient, {rtol: 1e-4, atol: 1e-6});
+test.each(Object.keys(ACTIVATIONS) as (keyof typeof ACTIVATIONS)[])(
+  '%s with sample weights trains and evaluates as in Keras',
+  async loss => {
+    const fit = FITS[loss]!;
+    await withoutLeaks(async () => {
+      const model = dense(fit, ACTIVATIONS[loss]);
+      const x = tf.tensor(X, [7, ...fit.shape]);
+      const ys = tf.tensor(fit.targets.values, fit.targets.shape);
+      const targets = withSampleWeights(ys, WEIGHTS);
+      const optimizer = tf.train.sgd(0.1);
+      compileModel(model, {weighted: true, optimizer, loss, metrics: loss === 'meanSquaredError' ? ['mae'] : []});
+      const evaluated = [model.evaluate(x, targets, {batchSize: 3})].flat();
+      expect(evaluated.flatMap(numbers)).toBeAllClose([fit.evaluated].flat(), {rtol: 1e-5, atol: 1e-6});
+      const {history} = await model.fit(x, targets, {batchSize: 3, epochs: 2, shuffle: false});
+      expect(history.loss).toBeAllClose(fit.losses, {rtol: 1e-5, atol: 1e-6});
+      const [kernel, bias] = model.getWeights();
+      expect(numbers(kernel!)).toBeAllClose(fit.trained.kernel, {rtol: 1e-5, atol: 1e-6});
+      expect(numbers(bias!)).toBeAllClose(fit.trained.bias, {rtol: 1e-5, atol: 1e-6});
+      tf.dispose([x, ys, targets, evaluated]);
+      optimizer.dispose();
+      model.dispose();
     });
-  });
+  },
+);
 
-  test('the focal loss of an example is a mean over its outputs', () => {
-    tf.tidy(() => {
-      // Of logits of 0, each term is −(1 − ½)² · ln ½; an output of −ln 3 has p = ¼.
-      const loss = focalLoss()(tf.zeros([2, 2]), tf.tensor2d([[0, 0], [0, -Math.log(3)]])); // prettier-ignore
-      const [half, quarter] = [Math.log(2) / 4, Math.log(4 / 3) / 16];
-      expect(loss.shape).toEqual([2]);
-      expect(numbers(loss)).toBeAllClose([half, (half + quarter) / 2]);
-    });
-  });
+test.each([
+  ['sigmoidFocal', {alpha: 0.25}],
+  ['sigmoidFocalUnbalanced', {gamma: 1.5}],
+])('the focal loss is that of torchvision, with its gradient: %s', (name, options) => {
+  const {loss, logits, targets, gradient} = SIGMOID[name]!;
+
+  const {value, grad} = tf.valueAndGrad(z =>
+    tf.mean<tf.Scalar>(focalLoss(options)(tf.tensor(targets.values, targets.shape), z)),
+  )(tf.tensor(logits.values, logits.shape));
+  expect(numbers(value)).toBeAllClose([loss], {rtol: 1e-5, atol: 1e-6});
+  expect(numbers(grad)).toBeAllClose(gradient, {rtol: 1e-4, atol: 1e-6});
+});
+
+test('the focal loss of an example is a mean over its outputs', () => {
+  // Of logits of 0, each term is −(1 − ½)² · ln ½; an output of −ln 3 has p = ¼.
+  const loss = focalLoss()(tf.zeros([2, 2]), tf.tensor2d([[0, 0], [0, -Math.log(3)]])); // prettier-ignore
+  const [half, quarter] = [Math.log(2) / 4, Math.log(4 / 3) / 16];
+  expect(loss.shape).toEqual([2]);
+  expect(numbers(loss)).toBeAllClose([half, (half + quarter) / 2]);
 });
 
 describe('weights', () => {
-  beforeAll(() => useBackend('cpu'));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
-
   /** Two outputs of one input, both the identity. */
   function twice(): tf.LayersModel {
     const input = tf.input({shape: [1]});
@@ -164,7 +152,6 @@ describe('weights', () => {
       rtol: 1e-4,
       atol: 1e-5,
     });
-    disposeModel(base);
   });
 
   test('weights of examples and positions go where they belong', () => {
@@ -219,7 +206,6 @@ describe('weights', () => {
     expect(() => model.evaluate(tf.ones([3, 2]), withSampleWeights(tf.ones([3, 2])))).toThrow(
       'must return a value for each example',
     );
-    model.dispose();
   });
 
   test('class weights balance counts as in scikit-learn', () => {

@@ -9,7 +9,7 @@ import {
 } from '../../../src/federated';
 import {publicKeyPEM} from '../../../src/extensions/federated/nodeKey';
 import {applyLoRA, getAdapter, LoRAError, type MethodName} from '../../../src/index';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {
   type Fault,
   flowerTask,
@@ -24,12 +24,7 @@ import {
 
 const file = roundFile();
 let server: SuperLink;
-
-beforeAll(() => useBackend('wasm'));
-beforeEach(() => tf.engine().startScope());
 afterEach(async () => {
-  jest.restoreAllMocks();
-  tf.engine().endScope();
   await server.stop();
 });
 

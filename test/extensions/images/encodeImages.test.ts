@@ -36,7 +36,6 @@ beforeAll(async () => {
   await useBackend('cpu');
   model = (await loadTransformer({config, weights, preprocessor: small})).model;
 });
-afterAll(() => disposeModel(model));
 
 /** The images of `make_pixels.py`. */
 function image([height, width, colors]: readonly [number, number, number]): ImagePixels {
@@ -99,7 +98,6 @@ describe('encodeImages', () => {
         values: [...values, ...values, ...values, ...values],
       });
     });
-    tf.dispose([whole, floats]);
   });
 
   test('lays what is transparent over white', async () => {
@@ -117,8 +115,6 @@ describe('encodeImages', () => {
     const input = tf.tensor4d(wanted.values, [1, 9, 9, 3]);
     const output = loaded.predict(input) as tf.Tensor;
     expect(output.shape).toEqual([1, 10, 8]);
-    tf.dispose([input, output]);
-    [loaded, adapted].forEach(disposeModel);
   });
 
   test('resizes for layers and graph models, whose values have a range', async () => {
@@ -149,7 +145,6 @@ describe('encodeImages', () => {
     const gray = tf.sequential({layers: [tf.layers.flatten({inputShape: [28, 28, 1]})]});
     await expect(encodeImages(gray, own, {range: [0, 1]})).rejects.toThrow('got [null, 28, 28, 1].');
     await expect(encodeImages(model, own, {range: [0, 1], preprocessor: small})).rejects.toThrow('not both');
-    [layers, gray].forEach(disposeModel);
   });
 
   test('finds the config in the folder of the model', async () => {
@@ -164,7 +159,6 @@ describe('encodeImages', () => {
     const {model: found} = await loadTransformer(folder);
     expect(await encoded(found, image([6, 5, 3]))).toEqual(await encoded(model, image([6, 5, 3])));
     rmSync(folder, {recursive: true});
-    [without, found].forEach(disposeModel);
   });
 
   test('refuses unsupported settings by name', async () => {
@@ -216,7 +210,6 @@ describe('encodePatches', () => {
   beforeAll(async () => {
     naflex = (await loadTransformer({config: ofPatches, weights: patchWeights, preprocessor: settings})).model;
   });
-  afterAll(() => disposeModel(naflex));
 
   test.each(patches.map(each => [JSON.stringify(each.config), each] as const))(
     'makes, with %s, what transformers makes',
@@ -231,8 +224,6 @@ describe('encodePatches', () => {
       expect(made.pixelAttentionMask.arraySync()).toEqual(
         counts.map(count => Array.from({length: shape[1]!}, (__, i) => Number(i < count))),
       );
-      tf.dispose(Object.values(made));
-      disposeModel(taker);
     },
   );
 

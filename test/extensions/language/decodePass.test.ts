@@ -3,10 +3,8 @@ import {applyLoRA, disposeModel, getAdapter, setAdapter} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {DecodePass} from '../../../src/extensions/language/decodePass';
 import {DecodingSession} from '../../../src/extensions/language/session';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {fileOf, GGUF_NAMES, MORE_GGUF_NAMES} from './ggufFiles';
-
-beforeAll(() => useBackend('wasm'));
 
 /** The logits after each of some tokens; without planned passes if `model` is to call its layers. */
 async function logitsOf(

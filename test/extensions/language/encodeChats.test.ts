@@ -35,12 +35,7 @@ const TALK: ChatMessage[] = [
 let model: tf.LayersModel;
 let tokenizer: Tokenizer;
 
-beforeAll(async () => {
-  await tf.setBackend('wasm');
-  ({model, tokenizer} = await loadGGUF(fileOf('llama')));
-});
-
-afterAll(() => disposeModel(model));
+beforeAll(async () => ({model, tokenizer} = await loadGGUF(fileOf('llama'))));
 
 /** The batches of an epoch: of each example its tokens and its targets, without what fills up. */
 async function epochOf(given: ChatBatches | Promise<ChatBatches>): Promise<{tokens: number[]; targets: number[]}[]> {
@@ -223,9 +218,6 @@ test.each([
     (await adapted.evaluateDataset(await encode(records, {maxLength: 12, packing: {isolated: true}}), {})) as tf.Scalar;
   const value = await loss();
   expect(numbers(value)[0]).toBeGreaterThan(0);
-  value.dispose();
-  [adapted, base].forEach(disposeModel);
-  await tf.setBackend('wasm');
 });
 
 test('examples cannot be isolated where each position of a row has an embedding', async () => {
@@ -259,7 +251,6 @@ test('a model learns to answer from the batches', async () => {
   const {history} = await adapted.fitDataset(data, {epochs: 30, verbose: 0});
   const losses = history.loss as number[];
   expect(losses.at(-1)).toBeLessThan(0.5 * losses[0]!);
-  disposeModel(adapted);
 });
 
 test('a template that renders earlier messages differently is refused, unless each answer is a record', async () => {

@@ -175,7 +175,6 @@ describe('a text of a model of the hub', () => {
     // A letter that is not special ends nothing.
     const [all] = await generateTexts(model, withTemplate(tokenizer, letter(end)), [chat], {maxTokens: 12});
     expect(all).toBe(answer.map(letter).join(''));
-    disposeModel(model);
   });
 });
 
@@ -192,6 +191,5 @@ describe('a model of a GGUF file', () => {
       expect(numbers(ys as tf.Tensor)).toContain(2); // the first of them ends what is learned
       tf.dispose([xs, ys] as tf.TensorContainer);
     });
-    disposeModel(model);
   });
 });

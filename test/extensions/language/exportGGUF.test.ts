@@ -9,8 +9,6 @@ import {withoutLeaks} from '../../helpers';
 import {fixture} from '../transformers/fixtures';
 import {fileOf, GGUF_NAMES, MORE_GGUF_NAMES} from './ggufFiles';
 
-beforeAll(() => tf.setBackend('wasm'));
-
 /** The metadata and the tensors of a file. */
 async function read(bytes: Uint8Array<ArrayBuffer>) {
   const file: GGUFFile = await openGGUF(await readerOf(bytes, {}));
@@ -126,7 +124,6 @@ describe('an adapter in GGUF', () => {
       ['output.weight.lora_a', [2, width]],
       ['output.weight.lora_b', [vocabulary, 2]],
     ]);
-    [adapted, model].forEach(disposeModel);
   });
 
   test('may have 16 bits', async () => {
@@ -162,7 +159,6 @@ describe('what GGUF adapters cannot hold is refused', () => {
     const {model} = await loadGGUF(fileOf('qwen2'));
     const adapted = applyLoRA(model, config.method === 'ia3' ? config : ({rank: 1, ...config} as LoRAConfig));
     await expect(exportGGUF(adapted)).rejects.toThrow(message);
-    [adapted, model].forEach(disposeModel);
   });
 
   test('numbers that are not finite, unless they are allowed', async () => {
@@ -176,8 +172,6 @@ describe('what GGUF adapters cannot hold is refused', () => {
     await expect(save()).rejects.toThrow('blk.0.attn_q.weight.lora_a: NaN or infinite, so nothing is written.');
     await expect(save({dtype: 'float16'})).rejects.toThrow('blk.0.attn_q.weight.lora_a: NaN or infinite');
     expect(await save({allowNonFinite: true})).toBeInstanceOf(Uint8Array);
-    spoilt.dispose();
-    [adapted, model].forEach(disposeModel);
   });
 
   test('models that no architecture of GGUF is', async () => {
@@ -187,7 +181,6 @@ describe('what GGUF adapters cannot hold is refused', () => {
     await expect(exportGGUF(adapted)).rejects.toThrow(/model_type "bert".*gemma3_text/);
     const stranger = applyLoRA(tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [2]})]}));
     await expect(exportGGUF(stranger)).rejects.toThrow(/The architecture of the model is unknown/);
-    [adapted, model, stranger].forEach(disposeModel);
   });
 });
 

@@ -12,8 +12,6 @@ import {withoutLeaks} from '../../helpers';
 import {fixture} from '../transformers/fixtures';
 import {expectedOf, fileOf, GGUF_NAMES, MORE_GGUF_NAMES} from './ggufFiles';
 
-beforeAll(() => tf.setBackend('wasm'));
-
 const GREEDY = {temperature: 0, topK: Infinity, topP: 1, repetitionPenalty: 1};
 const highest = (scores: Float32Array) => chooseToken(scores, [], GREEDY, Math.random);
 
@@ -86,7 +84,6 @@ describe('tokens of the highest scores', () => {
     for (const atOnce of [undefined, 1, 5, 8, 64]) {
       expect(await writtenIds(model, [7, 8, 9], 20, atOnce)).toEqual(wanted);
     }
-    disposeModel(model);
   });
 
   // Windows are of 2 positions, and models have at least 9.
@@ -99,7 +96,6 @@ describe('tokens of the highest scores', () => {
       for (const atOnce of [1, 5]) {
         expect(await writtenIds(model, [7, 8, 9], 6, atOnce)).toEqual(wanted);
       }
-      disposeModel(model);
     },
   );
 
@@ -110,7 +106,6 @@ describe('tokens of the highest scores', () => {
     expect(ids).toEqual(await writtenAnew(adapted, [5, 6, 7], 16));
     expect(ids).not.toEqual(await writtenIds(model, [5, 6, 7], 16));
     getAdapter(adapted).dispose();
-    [adapted, model].forEach(disposeModel);
   });
 });
 
@@ -141,7 +136,6 @@ describe('generate', () => {
     expect(texts[0]).not.toEqual(texts[1]);
     const same = await generateTexts(model, tokenizer, Array<string>(4).fill('the'), {temperature: 1.5, maxTokens: 8});
     expect(new Set(same).size).toBeGreaterThan(1);
-    disposeModel(model);
   });
 
   // Phi-3 rotates by other angles from 8 positions on, which these texts come to one after the other; the other model
@@ -170,7 +164,6 @@ describe('generate', () => {
     for (const [text, prompt] of prompts.entries()) {
       expect(ids[text]).toEqual(await writtenAnew(model, prompt, 12));
     }
-    disposeModel(model);
   });
 
   test('ends a text at the last position of the model, and goes on with others', async () => {
@@ -212,7 +205,6 @@ describe('generate', () => {
         await expect(text).rejects.toThrow(/logits for the next token are not finite \(320 of 320\)/);
       }
     });
-    [adapted, model].forEach(disposeModel);
   });
 
   test('refuses a model that sees what follows', async () => {
@@ -226,7 +218,6 @@ describe('generate', () => {
       expect(() => generate(model, tokenizer, 'a')).toThrow(seeing);
       await expect(measurePerplexity(model, tokenizer, ['a b'])).rejects.toThrow(seeing);
       await expect(encodeChats(model, tokenizer, [{text: 'a b'}])).rejects.toThrow(seeing);
-      disposeModel(model);
     }
   });
 
@@ -249,7 +240,6 @@ describe('generate', () => {
     };
     await expect(aborted()).rejects.toMatchObject({code: 'ERR_ABORTED', cause: new Error('enough')});
     expect(pieces.length).toBe(1);
-    disposeModel(model);
   });
 
   test('rounds inputs to 8 bits in one generation, while another one does not', async () => {
@@ -285,7 +275,6 @@ describe('generate', () => {
     await expect(generations[1].next()).rejects.toMatchObject({code: 'ERR_ABORTED'});
     expect(text).toBe(await collected(begin({})));
     expect(await logitsOf()).toEqual(exact);
-    disposeModel(model);
   });
 
   test('answers a chat by the template of the model', async () => {
@@ -313,7 +302,6 @@ describe('generate', () => {
     expect(() => generate(model, tokenizer, [{role: 1}] as never)).toThrow(/messages {role, content}/);
     const bare = {encode: () => ({ids: [1]}), decode: () => ''};
     expect(() => generate(model, bare, messages)).toThrow(/^The tokenizer has no chat template/);
-    disposeModel(model);
   });
 
   test('refuses immediately what it cannot do', async () => {
@@ -328,7 +316,6 @@ describe('generate', () => {
     expect(() => generate(model, tokenizer, '')).toThrow(/^The prompt is empty/);
     await expect(generateTexts(model, tokenizer, ['a', ''])).rejects.toThrow(/^Prompt 1: The prompt is empty/);
     await expect(generateTexts(model, tokenizer, [])).rejects.toThrow(LoRAError);
-    disposeModel(model);
   });
 });
 
@@ -397,5 +384,4 @@ test('perplexity is e to the mean of what the tokens surprise by', async () => {
   }
   expect([await measurePerplexity(model, tokenizer, texts)]).toBeAllClose([Math.exp(sum / count)], {rtol: 1e-4});
   await expect(measurePerplexity(model, tokenizer, [''])).rejects.toThrow(/^No text has two tokens/);
-  disposeModel(model);
 });

@@ -6,8 +6,6 @@ import {builtGGUF} from './ggufFiles';
 /** Tokens and width: a table of 32 MB, beside which the blocks are small. */
 const [VOCABULARY, WIDTH] = [2 ** 18, 32];
 
-beforeAll(() => tf.setBackend('wasm'));
-
 test('the memory of wasm does not hold a table twice while a model is loaded', async () => {
   const width = ['attn_norm', 'ffn_norm'].map(name => [name, WIDTH] as const);
   const square = ['attn_q', 'attn_k', 'attn_v', 'attn_output', 'ffn_gate', 'ffn_up', 'ffn_down'].map(

@@ -5,8 +5,6 @@ import {DecodingSession} from '../../../src/extensions/language/session';
 import {withoutLeaks} from '../../helpers';
 import {fileOf} from './ggufFiles';
 
-beforeAll(() => tf.setBackend('wasm'));
-
 /** Each message between two tokens of the fixtures, if they have them. */
 class Plain implements ChatTemplate {
   render({messages, add_generation_prompt: isPrompt}: Record<string, unknown>): string {
@@ -97,8 +95,6 @@ describe('each answer of a chat is that of generate for all messages', () => {
     expect(await collected(chat.send('and', {maxTokens: 4}))).toBe(
       await collected(generate(model, tokenizer, wanted, {...drawn, maxTokens: 4})),
     );
-    chat.dispose();
-    disposeModel(model);
   });
 });
 
@@ -117,8 +113,6 @@ test.each(['qwen2', 'lfm2'])('a turn computes the new positions alone: %s', asyn
   await collected(chat.send(text));
   expect(sizes[0]).toBeLessThan(second - first + 5);
   expect(chat.positionsLeft).toBe(400 - second - 3);
-  chat.dispose();
-  disposeModel(model);
 });
 
 test.each([undefined, 1, 5, 8, 64])(
@@ -260,8 +254,6 @@ describe('where the positions run out', () => {
       all = messages;
     }
     expect(dropped).toBeGreaterThan(2);
-    chat.dispose();
-    disposeModel(model);
   });
 
   test('an answer ends at the last position of the model, as that of generate', async () => {
@@ -272,8 +264,6 @@ describe('where the positions run out', () => {
     expect(chat.positionsLeft).toBe(64);
     expect(await collected(chat.send(text))).toBe(wanted);
     expect(chat.positionsLeft).toBeLessThan(64);
-    chat.dispose();
-    disposeModel(model);
   });
 
   test('a message that does not fit by itself is refused, and the chat goes on', async () => {
@@ -282,8 +272,6 @@ describe('where the positions run out', () => {
     await expect(collected(chat.send('the '.repeat(64)))).rejects.toMatchObject({code: 'ERR_TOO_LARGE'});
     await collected(chat.send('the'));
     expect(chat.messages).toHaveLength(2);
-    chat.dispose();
-    disposeModel(model);
   });
 });
 
@@ -294,8 +282,6 @@ test('a chat goes on from earlier messages', async () => {
   const other = openChat(model, tokenizer, {messages: one.messages, maxTokens: 4, maxLength: 900});
   expect(other.positionsLeft).toBeLessThan(900);
   expect(await collected(other.send('fox'))).toBe(await collected(one.send('fox')));
-  [one, other].forEach(chat => chat.dispose());
-  disposeModel(model);
 });
 
 test('a chat refuses what it cannot do', async () => {

@@ -35,7 +35,7 @@ import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors
 import {sitesOf} from '../../../src/core/rewire/walk';
 import {sequenceLogProbs} from '../../../src/extensions/language/logProbs';
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, withoutLeaks} from '../../helpers';
 import {MemoryHandler, mlp} from '../../models';
 import {fixture} from '../transformers/fixtures';
 import {fileOf} from './ggufFiles';
@@ -158,66 +158,58 @@ test('each case of TRL is tested', () => {
   expect(CASES.map(([name]) => name).sort()).toEqual(Object.keys(TRL.cases).sort());
 });
 
-describe.each(BACKENDS)('on %s', backend => {
-  let base: tf.LayersModel;
-  let model: tf.LayersModel;
+let model: tf.LayersModel;
 
-  beforeAll(async () => {
-    await useBackend(backend);
-    ({base, model} = await llama());
-  });
+beforeAll(async () => ({model} = await llama()));
 
-  // On wasm in chunks: of two rows, or of parts of one.
-  const wholeChunk = CHUNK.logits;
-  beforeEach(() => {
-    CHUNK.logits = backend === 'wasm' ? 34 * model.outputs[0]!.shape[2]! : wholeChunk;
-  });
+// In chunks: of two rows, or of parts of one.
+const wholeChunk = CHUNK.logits;
+beforeEach(() => {
+  CHUNK.logits = 34 * model.outputs[0]!.shape[2]!;
+});
 
-  afterAll(() => {
-    CHUNK.logits = wholeChunk;
-    [model, base].forEach(disposeModel);
-  });
+afterAll(() => {
+  CHUNK.logits = wholeChunk;
+});
 
-  test.each(CASES)('the loss, rewards and gradients of %s are those of TRL', async (...[name, options, maxLength]) => {
-    const {loss, rewards, gradients} = TRL.cases[name]!;
-    const isKTO = options.method === 'kto';
-    const isFree = options.method === 'orpo' || options.method === 'simpo';
-    const reference = isFree ? 'none' : 'base';
-    const data = await encode(model, isKTO ? TRL.thumbs : TRL.pairs, {reference, ...(maxLength && {maxLength})});
-    const step = await stepOf(model, data, {...options, metrics: isKTO ? ['margin'] : ['accuracy', 'margin']});
-    expect(step.logs.loss).toBeCloseTo(loss, 4);
-    expect(step.logs.margin).toBeCloseTo(rewards.margins, 4);
-    expect(step.logs.acc).toBe(rewards.accuracies);
-    expect(Object.keys(step.gradients).sort()).toEqual(Object.keys(gradients).sort());
-    for (const [key, values] of Object.entries(gradients)) {
-      const largest = Math.max(...values.map(Math.abs));
-      expect(step.gradients[key]).toBeAllClose(values, {rtol: 1e-4, atol: 1e-4 * largest});
-    }
-  });
+test.each(CASES)('the loss, rewards and gradients of %s are those of TRL', async (...[name, options, maxLength]) => {
+  const {loss, rewards, gradients} = TRL.cases[name]!;
+  const isKTO = options.method === 'kto';
+  const isFree = options.method === 'orpo' || options.method === 'simpo';
+  const reference = isFree ? 'none' : 'base';
+  const data = await encode(model, isKTO ? TRL.thumbs : TRL.pairs, {reference, ...(maxLength && {maxLength})});
+  const step = await stepOf(model, data, {...options, metrics: isKTO ? ['margin'] : ['accuracy', 'margin']});
+  expect(step.logs.loss).toBeCloseTo(loss, 4);
+  expect(step.logs.margin).toBeCloseTo(rewards.margins, 4);
+  expect(step.logs.acc).toBe(rewards.accuracies);
+  expect(Object.keys(step.gradients).sort()).toEqual(Object.keys(gradients).sort());
+  for (const [key, values] of Object.entries(gradients)) {
+    const largest = Math.max(...values.map(Math.abs));
+    expect(step.gradients[key]).toBeAllClose(values, {rtol: 1e-4, atol: 1e-4 * largest});
+  }
+});
 
-  test('sums of log-probabilities and their gradient are those of composed operations', async () => {
-    const logits = random<tf.Rank.R3>([3, 5, 7], 1);
-    const targets = tf.tensor2d([
-      [1, -100, 6, 0, 2],
-      [-100, -100, -100, -100, -100],
-      [3, 3, 3, -100, -100],
-    ]);
-    const composed = (x: tf.Tensor3D) => {
-      const oneHot = tf.cast(tf.oneHot(tf.cast(targets, 'int32'), 7), 'float32');
-      return tf.sum<tf.Tensor1D>(tf.mul(tf.logSoftmax(x), oneHot), [1, 2]);
-    };
-    await withoutLeaks(() =>
-      tf.tidy(() => {
-        const dy = tf.tensor1d([2, 3, -1]);
-        const [ours, expected] = [(x: tf.Tensor3D) => sequenceLogProbs([targets], x)[0]!, composed].map(f => {
-          const {value, grad} = tf.valueAndGrad(x => tf.sum(tf.mul(f(x as tf.Tensor3D), dy)))(logits);
-          return [...numbers(f(logits)), ...numbers(value), ...numbers(grad)];
-        });
-        expect(ours).toBeAllClose(expected!, {rtol: 1e-5, atol: 1e-6});
-      }),
-    );
-    tf.dispose([logits, targets]);
-  });
+test('sums of log-probabilities and their gradient are those of composed operations', async () => {
+  const logits = random<tf.Rank.R3>([3, 5, 7], 1);
+  const targets = tf.tensor2d([
+    [1, -100, 6, 0, 2],
+    [-100, -100, -100, -100, -100],
+    [3, 3, 3, -100, -100],
+  ]);
+  const composed = (x: tf.Tensor3D) => {
+    const oneHot = tf.cast(tf.oneHot(tf.cast(targets, 'int32'), 7), 'float32');
+    return tf.sum<tf.Tensor1D>(tf.mul(tf.logSoftmax(x), oneHot), [1, 2]);
+  };
+  await withoutLeaks(() =>
+    tf.tidy(() => {
+      const dy = tf.tensor1d([2, 3, -1]);
+      const [ours, expected] = [(x: tf.Tensor3D) => sequenceLogProbs([targets], x)[0]!, composed].map(f => {
+        const {value, grad} = tf.valueAndGrad(x => tf.sum(tf.mul(f(x as tf.Tensor3D), dy)))(logits);
+        return [...numbers(f(logits)), ...numbers(value), ...numbers(grad)];
+      });
+      expect(ours).toBeAllClose(expected!, {rtol: 1e-5, atol: 1e-6});
+    }),
+  );
 });
 
 describe('on wasm', () => {
@@ -225,11 +217,8 @@ describe('on wasm', () => {
   let model: tf.LayersModel;
 
   beforeAll(async () => {
-    await useBackend('wasm');
     ({base, model} = await llama());
   });
-
-  afterAll(() => [model, base].forEach(disposeModel));
 
   /** The tokens of each row, and those of its answer. */
   async function rowsOf(records: PreferenceRecord[], options: EncodePreferencesOptions = {}) {
@@ -295,7 +284,6 @@ describe('on wasm', () => {
       {rtol: 1e-3, atol: 1e-4},
     );
     setAdapter(model, start);
-    start.dispose();
   });
 
   test('a learning-rate schedule sets the rate of each step', async () => {
@@ -317,7 +305,6 @@ describe('on wasm', () => {
     expect(expected[3]).toBeLessThan(expected[1]!);
     optimizer.dispose();
     setAdapter(model, start);
-    start.dispose();
   });
 
   test('the reference is the model as it is, or its base', async () => {
@@ -356,7 +343,6 @@ describe('on wasm', () => {
     expect(best.epoch).toBe(margins.indexOf(Math.max(...margins)));
     expect(margins.at(-1)).toBeGreaterThan(0);
     setAdapter(model, start);
-    start.dispose();
   });
 
   test.each(['pairs', 'thumbs'] as const)('a run on %s goes on where it ended, with the same losses', async kind => {
@@ -376,7 +362,6 @@ describe('on wasm', () => {
     const place = new MemoryHandler();
     expect([...(await run(place, 2)), ...(await run(place, 4, true))]).toEqual(whole);
     setAdapter(model, start);
-    start.dispose();
   });
 
   test('a batch that a method cannot use is refused, and so is one without a reference', async () => {
@@ -425,7 +410,6 @@ describe('on wasm', () => {
     const {history} = await adapted.fitDataset(data, {epochs: 3, verbose: 0});
     expect((history.loss as number[])[0]).toBeCloseTo(Math.LN2, 4);
     expect((history.margin as number[]).at(-1)).toBeGreaterThan(0);
-    disposeModel(adapted);
   });
 
   test('a base in blocks learns from pairs', async () => {
@@ -438,7 +422,6 @@ describe('on wasm', () => {
     expect((history.loss as number[])[0]).toBeCloseTo(Math.LN2, 4);
     expect((history.margin as number[]).at(-1)).toBeGreaterThan(0);
     disposeModel(removeLoRA(adapted));
-    disposeModel(adapted);
   });
 });
 

@@ -14,8 +14,6 @@ type Call = (options: Options) => Promise<unknown>;
 
 const REASON = new Error('enough');
 
-beforeAll(() => tf.setBackend('wasm'));
-
 /** Aborts a call before it, at each of its reports, and after some time; and lets a report throw. */
 async function abortedEverywhere(call: Call): Promise<void> {
   const reports: [done: number, total: number][] = [];
@@ -92,7 +90,6 @@ test('what is made of texts leaves nothing when it is aborted, and neither does 
   await abortedEverywhere(options => encodeChats(model, tokenizer, records, options));
   const adapted = applyLoRA(model, {rank: 1, targets: [/[qv]_proj$/]});
   await abortedEverywhere(options => exportGGUF(adapted, options));
-  [adapted, model].forEach(disposeModel);
 });
 
 test('quantizing leaves nothing when it is aborted, and the model as it was', async () => {

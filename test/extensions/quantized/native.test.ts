@@ -6,11 +6,7 @@ import {FORMAT_NAMES, formatNamed} from '../../../src/extensions/quantized/forma
 import {quantizedKernels} from '../../../src/extensions/quantized/kernels/quantizedKernels';
 import {blockLookUp, multiply, multiplyBack} from '../../../src/extensions/quantized/ops/blockOps';
 import {randomFrom} from '../../attack/damage';
-import {numbers, random, useBackend} from '../../helpers';
-
-beforeAll(() => useBackend('wasm'));
-beforeEach(() => tf.engine().startScope());
-afterEach(() => tf.engine().endScope());
+import {numbers, random} from '../../helpers';
 
 /** A matrix of random blocks whose numbers are between −1 and 1 or so. */
 function matrixOf(name: string, rows: number, width: number, seed: number): {matrix: BlockMatrix; blocks: tf.Tensor} {

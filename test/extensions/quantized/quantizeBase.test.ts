@@ -19,7 +19,7 @@ import {quantizeBase} from 'tfjs-lora/quantized';
 import {dequantize, formatNamed} from '../../../src/extensions/quantized/formats/formats';
 import {quantize4, quantize8} from '../../../src/extensions/quantized/formats/quantize';
 import {namedWeights} from '../../../src/platform/tfjs/weights';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {LoRAQuantizedDense, QuantizedDense} from '../../../src/extensions/quantized/layers/quantizedDense';
 import {QuantizedConv2D} from '../../../src/extensions/quantized/layers/quantizedConv2d';
 import {QuantizedEmbedding} from '../../../src/extensions/quantized/layers/quantizedEmbedding';
@@ -120,118 +120,109 @@ function gradients(model: tf.LayersModel): number[][] {
 
 const EVERY: LoRAConfig = {rank: 3, seed: 1, targets: QUANTIZED};
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
-
-  describe.each(BITS)('with %i bits', bits => {
-    test('a model computes with the numbers of its blocks', async () => {
-      const model = network();
-      const before = outputs(model);
-      const base = await quantizeBase(model, {bits});
-      expect(base.layers.filter(({name}) => QUANTIZED.includes(name)).map(layer => layer.getClassName())).toEqual(
-        expect.arrayContaining(['Embedding', 'Dense', 'Conv2D'].map(name => `tfjs-lora/quantized>Quantized${name}`)),
-      );
-      expect(outputs(base)).toBeAllClose(outputs(reference(model, bits)), {rtol: 1e-4, atol: 1e-6});
-      expect(outputs(model)).toEqual(before);
-    });
-
-    test.each([
-      ['lora', {}],
-      ['lora, with biases', {bias: 'all' as const}],
-      ['lora-fa', {method: 'lora-fa' as const}],
-      ['vera', {method: 'vera' as const}],
-    ])('an update by %s and its gradients are those of the float32 base', async (_, config) => {
-      const model = network();
-      const adapted = applyLoRA(await quantizeBase(model, {bits}), {...EVERY, ...config} as LoRAConfig);
-      const expected = applyLoRA(reference(model, bits), {...EVERY, ...config} as LoRAConfig);
-      perturb(adapted);
-      perturb(expected);
-      expect(outputs(adapted)).toBeAllClose(outputs(expected), {rtol: 1e-4, atol: 1e-5});
-      const [actual, wanted] = [gradients(adapted), gradients(expected)];
-      expect(actual).toHaveLength(wanted.length);
-      actual.forEach((gradient, i) => {
-        const largest = Math.max(...wanted[i]!.map(Math.abs));
-        expect(gradient).toBeAllClose(wanted[i]!, {rtol: 1e-3, atol: 2e-5 * largest + 1e-7});
-      });
-    });
-
-    test.each(['ia3', 'ia3-feedforward'] as const)('an update by %s and its gradients too', async method => {
-      const model = network();
-      const config = {method, targets: ['up', 'mix', 'first', 'out']};
-      const adapted = applyLoRA(await quantizeBase(model, {bits}), config);
-      const expected = applyLoRA(reference(model, bits), config);
-      expect(outputs(adapted)).toBeAllClose(outputs(reference(model, bits)), {rtol: 1e-4, atol: 1e-6});
-      perturb(adapted);
-      perturb(expected);
-      expect(outputs(adapted)).toBeAllClose(outputs(expected), {rtol: 1e-4, atol: 1e-5});
-      gradients(adapted).forEach((gradient, i) => {
-        const wanted = gradients(expected)[i]!;
-        expect(gradient).toBeAllClose(wanted, {rtol: 1e-3, atol: 2e-5 * Math.max(...wanted.map(Math.abs)) + 1e-7});
-      });
-      const merged = mergeLoRA(adapted);
-      expect(outputs(merged)).toBeAllClose(outputs(expected), {rtol: 1e-4, atol: 1e-5});
-    });
-  });
-
-  test('a new update changes nothing, bit for bit', async () => {
-    const base = await quantizeBase(network(), {bits: 8});
-    const before = outputs(base);
-    expect(outputs(applyLoRA(base, EVERY))).toEqual(before);
-    expect(outputs(applyLoRA(base, {method: 'ia3', targets: ['up', 'mix', 'out']}))).toEqual(before);
-  });
-
-  test('merged, an updated layer is a stock one in float32; the others stay as they are', async () => {
-    const adapted = applyLoRA(await quantizeBase(network(), {bits: 4}), {...EVERY, targets: ['table', 'up', 'mix']});
-    perturb(adapted);
-    const merged = mergeLoRA(adapted);
-    const classes = Object.fromEntries(merged.layers.map(layer => [layer.name, layer.getClassName()]));
-    expect(classes).toMatchObject({
-      ...{table: 'Embedding', up: 'Dense', mix: 'Conv2D'},
-      ...{first: 'tfjs-lora/quantized>QuantizedConv2D', out: 'tfjs-lora/quantized>QuantizedDense'},
-    });
-    expect(outputs(merged)).toBeAllClose(outputs(adapted), {rtol: 1e-4, atol: 1e-5});
-    const alone = (adapted.getLayer('up') as unknown as LoRAQuantizedDense).mergeToOriginalLayer();
-    expect(alone.getClassName()).toBe('Dense');
-    expect(numbers(namedWeights(alone).get('kernel')!.read())).toEqual(
-      numbers(namedWeights(merged.getLayer('up')).get('kernel')!.read()),
+describe.each(BITS)('with %i bits', bits => {
+  test('a model computes with the numbers of its blocks', async () => {
+    const model = network();
+    const before = outputs(model);
+    const base = await quantizeBase(model, {bits});
+    expect(base.layers.filter(({name}) => QUANTIZED.includes(name)).map(layer => layer.getClassName())).toEqual(
+      expect.arrayContaining(['Embedding', 'Dense', 'Conv2D'].map(name => `tfjs-lora/quantized>Quantized${name}`)),
     );
+    expect(outputs(base)).toBeAllClose(outputs(reference(model, bits)), {rtol: 1e-4, atol: 1e-6});
+    expect(outputs(model)).toEqual(before);
   });
 
-  test('removed, the base is what it was, in the same buffers', async () => {
-    const base = await quantizeBase(network(), {bits: 8});
-    const before = outputs(base);
-    const {numDataBuffers} = tf.memory();
-    const adapted = applyLoRA(base, EVERY);
-    const made = adapted.trainableWeights.length;
-    const removed = removeLoRA(adapted);
-    expect(outputs(removed)).toEqual(before);
-    expect(tf.memory().numDataBuffers - numDataBuffers).toBe(made);
-  });
-
-  test('training leaves the blocks as they are, and leaks nothing', async () => {
-    const base = await quantizeBase(network(), {bits: 4});
-    await withoutLeaks(async () => {
-      const adapted = applyLoRA(base, {rank: 2, seed: 1});
-      const before = base.getWeights().map(numbers);
-      adapted.compile({optimizer: 'adam', loss: 'categoricalCrossentropy'});
-      const [x, y] = [ids(), tf.tensor2d([1, 0, 0, 0, 0, 1], [2, 3])];
-      const {history} = await adapted.fit(x, y, {epochs: 8, verbose: 0});
-      expect(history.loss!.at(-1)).toBeLessThan(history.loss![0] as number);
-      expect(base.getWeights().map(numbers)).toEqual(before);
-      tf.dispose([x, y]);
-      adapted.optimizer.dispose();
-      disposeModel(adapted);
+  test.each([
+    ['lora', {}],
+    ['lora, with biases', {bias: 'all' as const}],
+    ['lora-fa', {method: 'lora-fa' as const}],
+    ['vera', {method: 'vera' as const}],
+  ])('an update by %s and its gradients are those of the float32 base', async (_, config) => {
+    const model = network();
+    const adapted = applyLoRA(await quantizeBase(model, {bits}), {...EVERY, ...config} as LoRAConfig);
+    const expected = applyLoRA(reference(model, bits), {...EVERY, ...config} as LoRAConfig);
+    perturb(adapted);
+    perturb(expected);
+    expect(outputs(adapted)).toBeAllClose(outputs(expected), {rtol: 1e-4, atol: 1e-5});
+    const [actual, wanted] = [gradients(adapted), gradients(expected)];
+    expect(actual).toHaveLength(wanted.length);
+    actual.forEach((gradient, i) => {
+      const largest = Math.max(...wanted[i]!.map(Math.abs));
+      expect(gradient).toBeAllClose(wanted[i]!, {rtol: 1e-3, atol: 2e-5 * largest + 1e-7});
     });
+  });
+
+  test.each(['ia3', 'ia3-feedforward'] as const)('an update by %s and its gradients too', async method => {
+    const model = network();
+    const config = {method, targets: ['up', 'mix', 'first', 'out']};
+    const adapted = applyLoRA(await quantizeBase(model, {bits}), config);
+    const expected = applyLoRA(reference(model, bits), config);
+    expect(outputs(adapted)).toBeAllClose(outputs(reference(model, bits)), {rtol: 1e-4, atol: 1e-6});
+    perturb(adapted);
+    perturb(expected);
+    expect(outputs(adapted)).toBeAllClose(outputs(expected), {rtol: 1e-4, atol: 1e-5});
+    gradients(adapted).forEach((gradient, i) => {
+      const wanted = gradients(expected)[i]!;
+      expect(gradient).toBeAllClose(wanted, {rtol: 1e-3, atol: 2e-5 * Math.max(...wanted.map(Math.abs)) + 1e-7});
+    });
+    const merged = mergeLoRA(adapted);
+    expect(outputs(merged)).toBeAllClose(outputs(expected), {rtol: 1e-4, atol: 1e-5});
+  });
+});
+
+test('a new update changes nothing, bit for bit', async () => {
+  const base = await quantizeBase(network(), {bits: 8});
+  const before = outputs(base);
+  expect(outputs(applyLoRA(base, EVERY))).toEqual(before);
+  expect(outputs(applyLoRA(base, {method: 'ia3', targets: ['up', 'mix', 'out']}))).toEqual(before);
+});
+
+test('merged, an updated layer is a stock one in float32; the others stay as they are', async () => {
+  const adapted = applyLoRA(await quantizeBase(network(), {bits: 4}), {...EVERY, targets: ['table', 'up', 'mix']});
+  perturb(adapted);
+  const merged = mergeLoRA(adapted);
+  const classes = Object.fromEntries(merged.layers.map(layer => [layer.name, layer.getClassName()]));
+  expect(classes).toMatchObject({
+    ...{table: 'Embedding', up: 'Dense', mix: 'Conv2D'},
+    ...{first: 'tfjs-lora/quantized>QuantizedConv2D', out: 'tfjs-lora/quantized>QuantizedDense'},
+  });
+  expect(outputs(merged)).toBeAllClose(outputs(adapted), {rtol: 1e-4, atol: 1e-5});
+  const alone = (adapted.getLayer('up') as unknown as LoRAQuantizedDense).mergeToOriginalLayer();
+  expect(alone.getClassName()).toBe('Dense');
+  expect(numbers(namedWeights(alone).get('kernel')!.read())).toEqual(
+    numbers(namedWeights(merged.getLayer('up')).get('kernel')!.read()),
+  );
+});
+
+test('removed, the base is what it was, in the same buffers', async () => {
+  const base = await quantizeBase(network(), {bits: 8});
+  const before = outputs(base);
+  const {numDataBuffers} = tf.memory();
+  const adapted = applyLoRA(base, EVERY);
+  const made = adapted.trainableWeights.length;
+  const removed = removeLoRA(adapted);
+  expect(outputs(removed)).toEqual(before);
+  expect(tf.memory().numDataBuffers - numDataBuffers).toBe(made);
+});
+
+test('training leaves the blocks as they are, and leaks nothing', async () => {
+  const base = await quantizeBase(network(), {bits: 4});
+  await withoutLeaks(async () => {
+    const adapted = applyLoRA(base, {rank: 2, seed: 1});
+    const before = base.getWeights().map(numbers);
+    adapted.compile({optimizer: 'adam', loss: 'categoricalCrossentropy'});
+    const [x, y] = [ids(), tf.tensor2d([1, 0, 0, 0, 0, 1], [2, 3])];
+    const {history} = await adapted.fit(x, y, {epochs: 8, verbose: 0});
+    expect(history.loss!.at(-1)).toBeLessThan(history.loss![0] as number);
+    expect(base.getWeights().map(numbers)).toEqual(before);
+    tf.dispose([x, y]);
+    adapted.optimizer.dispose();
+    disposeModel(adapted);
   });
 });
 
 describe('a quantized model', () => {
   beforeAll(() => useBackend('cpu'));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
-
   test.each([
     [8, 34],
     [4, 18],
@@ -387,5 +378,4 @@ test('parameters are counted, not the integers that hold them', async () => {
   expect(['up', 'mix'].map(name => adaptedBase.getLayer(name).countParams())).toEqual(
     ['up', 'mix'].map(name => adapted.getLayer(name).countParams()),
   );
-  [adaptedBase, adapted, base, model].forEach(disposeModel);
 });

@@ -5,12 +5,10 @@ import {disposeModel, LoRAError} from 'tfjs-lora';
 import {encodeSounds, encodeTranscripts, transcribe, type TranscribeOptions} from 'tfjs-lora/sound';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {CharacterTokenizer} from '../../../src/extensions/transformers/load/characterTokenizer';
-import {useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 import {countingCalls, expectLinear} from '../../work';
 import {fixture} from '../transformers/fixtures';
 import {clip} from './clips';
-
-beforeAll(() => useBackend('wasm'));
 
 async function expectRefusal(f: () => unknown, message: string): Promise<void> {
   const error: unknown = await Promise.resolve()

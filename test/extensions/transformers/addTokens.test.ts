@@ -13,7 +13,7 @@ import {generate, loadGGUF} from 'tfjs-lora/language';
 import {addTokens, exportTransformer, loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
 import {formatNamed} from '../../../src/extensions/quantized/formats/formats';
 import {appendRows} from '../../../src/extensions/quantized/formats/appendRows';
-import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
+import {useBackend, withoutLeaks} from '../../helpers';
 import {fileOf} from '../language/ggufFiles';
 import {fixture, wordTokenizer} from './fixtures';
 
@@ -50,90 +50,85 @@ const logitsOf = (model: tf.LayersModel, ids: number[]) =>
     return (model.predict([tokens, tf.onesLike(tokens)]) as tf.Tensor3D).arraySync()[0]!;
   });
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  test.each(['llamaTied', 'llama'])('new tokens get rows in the table and in the head: %s', async name => {
-    await withoutLeaks(async () => {
-      const {model, tokenizer} = await loaded(name);
-      const before = logitsOf(model, [1, 3, 5]);
-      const rows = tableOf(model, EMBEDDING);
-      const count = rows.length;
-      const mean = addTokens(model, tokenizer, NEW);
-      const pieces = addTokens(model, tokenizer, ['w2', ...NEW], {init: 'pieces', special: true});
-      expect([mean.ids, pieces.ids]).toEqual([
-        [count, count + 1],
-        [2, count, count + 1],
-      ]);
-      for (const layer of name === 'llama' ? [EMBEDDING, 'lm_head'] : [EMBEDDING]) {
-        const own = tableOf(model, layer);
-        const [byMean, byPieces] = [mean, pieces].map(added => tableOf(added.model, layer));
-        [byMean, byPieces].forEach(grown => {
-          expect(grown!.slice(0, count)).toEqual(own);
-        });
-        expect(byMean![count]).toBeAllClose(meanOf(own), {atol: 1e-6});
-        expect(byMean![count + 1]).toBeAllClose(meanOf(own), {atol: 1e-6});
-        expect(byPieces![count + 1]).toBeAllClose(meanOf([own[3]!, own[5]!]), {atol: 1e-6});
-        expect(byPieces![count]).toBeAllClose(own[0]!, {atol: 1e-6}); // three unknown words so far
-      }
-      const after = logitsOf(mean.model, [1, 3, 5]);
-      expect(after.flatMap(each => each.slice(0, count))).toBeAllClose(before.flat(), {atol: 1e-6});
-      expect(after[0]!.length).toBe(count + 2);
-      expect(logitsOf(model, [1, 3, 5])).toEqual(before);
-      expect(pieces.tokenizer.encode('w1 <tool> w4').ids).toEqual([1, count, 4]);
-      expect(tokenizer.encode('w1 <tool> w4').ids).toEqual([1, 0, 0, 0, 4]);
-      expect(pieces.tokenizer.decode([1, count], {skip_special_tokens: true})).not.toContain('<tool>');
-      expect(mean.tokenizer.decode([1, count], {skip_special_tokens: true})).toContain('<tool>');
-      [mean.model, pieces.model, model].forEach(disposeModel);
-    });
+test.each(['llamaTied', 'llama'])('new tokens get rows in the table and in the head: %s', async name => {
+  await withoutLeaks(async () => {
+    const {model, tokenizer} = await loaded(name);
+    const before = logitsOf(model, [1, 3, 5]);
+    const rows = tableOf(model, EMBEDDING);
+    const count = rows.length;
+    const mean = addTokens(model, tokenizer, NEW);
+    const pieces = addTokens(model, tokenizer, ['w2', ...NEW], {init: 'pieces', special: true});
+    expect([mean.ids, pieces.ids]).toEqual([
+      [count, count + 1],
+      [2, count, count + 1],
+    ]);
+    for (const layer of name === 'llama' ? [EMBEDDING, 'lm_head'] : [EMBEDDING]) {
+      const own = tableOf(model, layer);
+      const [byMean, byPieces] = [mean, pieces].map(added => tableOf(added.model, layer));
+      [byMean, byPieces].forEach(grown => {
+        expect(grown!.slice(0, count)).toEqual(own);
+      });
+      expect(byMean![count]).toBeAllClose(meanOf(own), {atol: 1e-6});
+      expect(byMean![count + 1]).toBeAllClose(meanOf(own), {atol: 1e-6});
+      expect(byPieces![count + 1]).toBeAllClose(meanOf([own[3]!, own[5]!]), {atol: 1e-6});
+      expect(byPieces![count]).toBeAllClose(own[0]!, {atol: 1e-6}); // three unknown words so far
+    }
+    const after = logitsOf(mean.model, [1, 3, 5]);
+    expect(after.flatMap(each => each.slice(0, count))).toBeAllClose(before.flat(), {atol: 1e-6});
+    expect(after[0]!.length).toBe(count + 2);
+    expect(logitsOf(model, [1, 3, 5])).toEqual(before);
+    expect(pieces.tokenizer.encode('w1 <tool> w4').ids).toEqual([1, count, 4]);
+    expect(tokenizer.encode('w1 <tool> w4').ids).toEqual([1, 0, 0, 0, 4]);
+    expect(pieces.tokenizer.decode([1, count], {skip_special_tokens: true})).not.toContain('<tool>');
+    expect(mean.tokenizer.decode([1, count], {skip_special_tokens: true})).toContain('<tool>');
+    [mean.model, pieces.model, model].forEach(disposeModel);
   });
+});
 
-  test('a quantized model learns to write a new token, and its adapter does so in another session', async () => {
-    await withoutLeaks(async () => {
-      const session = async () => {
-        const {model, tokenizer} = await loadGGUF(fileOf('llama'));
-        const added = addTokens(model, tokenizer, ['<tool>']);
-        disposeModel(model);
-        return added;
-      };
-      const {model: base, tokenizer, ids} = await session();
-      const answer = async (model: tf.LayersModel) => {
-        let text = '';
-        for await (const piece of generate(model, tokenizer, 'The fox', {maxTokens: 1})) {
-          text += piece;
-        }
-        return text;
-      };
-      expect(await answer(base)).not.toBe('<tool>');
-      const model = applyLoRA(base, trainableTokens(base, ids, {head: true}));
-      expect(trainableVariables(model).every(({shape}) => shape[0] === 1)).toBe(true);
-      const optimizer = adam({learningRate: 0.5});
-      compileModel(model, {optimizer});
-      const prompt = tokenizer.encode('The fox').ids;
-      const xs = tf.tensor2d([prompt], undefined, 'int32');
-      const inputs = [xs, tf.onesLike(xs)];
-      const ys = tf.tensor2d([prompt.map((_, i) => (i === prompt.length - 1 ? ids[0]! : -100))]);
-      for (let step = 0; step < 10; step++) {
-        await model.trainOnBatch(inputs, ys);
+test('a quantized model learns to write a new token, and its adapter does so in another session', async () => {
+  await withoutLeaks(async () => {
+    const session = async () => {
+      const {model, tokenizer} = await loadGGUF(fileOf('llama'));
+      const added = addTokens(model, tokenizer, ['<tool>']);
+      disposeModel(model);
+      return added;
+    };
+    const {model: base, tokenizer, ids} = await session();
+    const answer = async (model: tf.LayersModel) => {
+      let text = '';
+      for await (const piece of generate(model, tokenizer, 'The fox', {maxTokens: 1})) {
+        text += piece;
       }
-      expect(await answer(model)).toBe('<tool>');
-      const adapter = getAdapter(model);
-      const file = await toSafetensors(adapter);
-      const other = await session();
-      const read = await loadAdapter(file, {model: other.model});
-      const again = applyLoRA(other.model, read);
-      expect(logitsOf(again, prompt)).toEqual(logitsOf(model, prompt));
-      adapter.dispose();
-      optimizer.dispose();
-      tf.dispose([...inputs, ys]);
-      [again, other.model, model, base].forEach(disposeModel);
-    });
+      return text;
+    };
+    expect(await answer(base)).not.toBe('<tool>');
+    const model = applyLoRA(base, trainableTokens(base, ids, {head: true}));
+    expect(trainableVariables(model).every(({shape}) => shape[0] === 1)).toBe(true);
+    const optimizer = adam({learningRate: 0.5});
+    compileModel(model, {optimizer});
+    const prompt = tokenizer.encode('The fox').ids;
+    const xs = tf.tensor2d([prompt], undefined, 'int32');
+    const inputs = [xs, tf.onesLike(xs)];
+    const ys = tf.tensor2d([prompt.map((_, i) => (i === prompt.length - 1 ? ids[0]! : -100))]);
+    for (let step = 0; step < 10; step++) {
+      await model.trainOnBatch(inputs, ys);
+    }
+    expect(await answer(model)).toBe('<tool>');
+    const adapter = getAdapter(model);
+    const file = await toSafetensors(adapter);
+    const other = await session();
+    const read = await loadAdapter(file, {model: other.model});
+    const again = applyLoRA(other.model, read);
+    expect(logitsOf(again, prompt)).toEqual(logitsOf(model, prompt));
+    adapter.dispose();
+    optimizer.dispose();
+    tf.dispose([...inputs, ys]);
+    [again, other.model, model, base].forEach(disposeModel);
   });
 });
 
 describe('as a value', () => {
   beforeAll(() => useBackend('cpu'));
-
   test('a new row of a quantized table is a copy of the row that is closest', () => {
     const format = formatNamed('Q8_0')!;
     // A block of 32 values a row, each the scale times a byte: 1, 5, 2 and 9.
@@ -180,6 +175,5 @@ describe('as a value', () => {
     expect(() => trainableTokens(untied.model, [1], {head: true, lora: {targets: ['lm_head']}})).toThrow(
       'lora adapts "lm_head", the output head. Exclude it',
     );
-    [untied.model, model].forEach(disposeModel);
   });
 });

@@ -5,7 +5,7 @@ import {loadTransformer} from 'tfjs-lora/transformers';
 import {sequenceLogProbs} from '../../../src/extensions/language/logProbs';
 import {outputHead} from '../../../src/extensions/transformers/losses/outputHead';
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
-import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, withoutLeaks} from '../../helpers';
 import {fileOf} from '../language/ggufFiles';
 import {fixture} from './fixtures';
 
@@ -90,53 +90,43 @@ const load = async (name: string) => {
   return (await loadTransformer({config, weights})).model;
 };
 
-describe.each(['cpu', 'wasm'])('on %s', backend => {
-  beforeAll(() => useBackend(backend));
+const ADAPTED = [/q_proj$/, 'lm_head'];
+const HEADS: [string, string, Parameters<typeof applyLoRA>[1] | null][] = [
+  ['a frozen tied', 'llamaTied', {targets: [/q_proj$/]}],
+  ['an adapted tied', 'llamaTied', {targets: ADAPTED}],
+  ['an adapted', 'llama', {rank: 2, targets: ADAPTED}],
+  ['only an adapted', 'llama', {rank: 2, targets: ['lm_head']}],
+  ['a DoRA-adapted', 'llama', {rank: 2, targets: ADAPTED, method: 'dora'}],
+  ['an IA³-adapted tied', 'llamaTied', {targets: ADAPTED, method: 'ia3'}],
+  ['a trained', 'llama', {rank: 2, targets: [/q_proj$/], trainInFull: ['lm_head']}],
+  ['a tied and trained', 'llamaTied', {rank: 2, targets: [/q_proj$/], trainInFull: [/embed_tokens$/]}],
+  ['a scaled', 'granite', {rank: 2, targets: ADAPTED}],
+  ['a capped', 'gemma2Tied', {rank: 2, targets: [/q_proj$/]}],
+  ['an unadapted', 'llama', null],
+];
 
-  const ADAPTED = [/q_proj$/, 'lm_head'];
-  const HEADS: [string, string, Parameters<typeof applyLoRA>[1] | null][] = [
-    ['a frozen tied', 'llamaTied', {targets: [/q_proj$/]}],
-    ['an adapted tied', 'llamaTied', {targets: ADAPTED}],
-    ['an adapted', 'llama', {rank: 2, targets: ADAPTED}],
-    ['only an adapted', 'llama', {rank: 2, targets: ['lm_head']}],
-    ['a DoRA-adapted', 'llama', {rank: 2, targets: ADAPTED, method: 'dora'}],
-    ['an IA³-adapted tied', 'llamaTied', {targets: ADAPTED, method: 'ia3'}],
-    ['a trained', 'llama', {rank: 2, targets: [/q_proj$/], trainInFull: ['lm_head']}],
-    ['a tied and trained', 'llamaTied', {rank: 2, targets: [/q_proj$/], trainInFull: [/embed_tokens$/]}],
-    ['a scaled', 'granite', {rank: 2, targets: ADAPTED}],
-    ['a capped', 'gemma2Tied', {rank: 2, targets: [/q_proj$/]}],
-    ['an unadapted', 'llama', null],
-  ];
+test.each(HEADS)('%s head has the same loss and gradients in chunks', async (_, name, options) => {
+  const base = await load(name);
+  const model = options === null ? base : applyLoRA(base, {seed: 1, ...options});
+  stir(model);
+  await expectSame(model, {});
+  new Set([model, base]).forEach(disposeModel);
+});
 
-  test.each(HEADS)('%s head has the same loss and gradients in chunks', async (_, name, options) => {
-    const base = await load(name);
-    const model = options === null ? base : applyLoRA(base, {seed: 1, ...options});
-    stir(model);
-    await expectSame(model, {});
-    new Set([model, base]).forEach(disposeModel);
-  });
-
-  test.each([true, false])(
-    'quantized heads have the same loss and gradients in chunks (adapted: %s)',
-    async adapted => {
-      const {model: base} = await loadGGUF(fileOf('llama'), {quantized: true});
-      const model = applyLoRA(base, {rank: 2, seed: 1, targets: adapted ? 'linear' : [/q_proj$/]});
-      stir(model);
-      await expectSame(model, {});
-      [model, base].forEach(disposeModel);
-    },
-  );
+test.each([true, false])('quantized heads have the same loss and gradients in chunks (adapted: %s)', async adapted => {
+  const {model: base} = await loadGGUF(fileOf('llama'), {quantized: true});
+  const model = applyLoRA(base, {rank: 2, seed: 1, targets: adapted ? 'linear' : [/q_proj$/]});
+  stir(model);
+  await expectSame(model, {});
 });
 
 describe('with options', () => {
   let [base, model]: tf.LayersModel[] = [];
   beforeAll(async () => {
-    await useBackend('wasm');
     base = await load('llamaTied');
     model = applyLoRA(base, {rank: 2, seed: 1, targets: [/q_proj$/, 'lm_head']});
     stir(model);
   });
-  afterAll(() => [base!, model!].forEach(disposeModel));
 
   test.each<[string, Options]>([
     ['label smoothing', {labelSmoothing: 0.1}],
@@ -160,7 +150,6 @@ describe('with options', () => {
     const {xs, ys} = batchFor(model!);
     const weights = tf.tidy(() => tf.abs(random(shape, 3)));
     await expectSame(model!, {weighted: true, metrics: ['acc']}, {xs, ys: withSampleWeights(ys, weights)});
-    tf.dispose([ys, weights]);
   });
 
   test('neither training nor evaluation makes the logits of all positions', async () => {
@@ -190,18 +179,14 @@ describe('with options', () => {
     model!.compile({optimizer, loss: (_, logits) => ((seen = logits.shape), tf.mean(logits))});
     await model!.trainOnBatch(xs, tf.ones([ROWS, POSITIONS, vocabulary]));
     expect(seen).toEqual([ROWS, POSITIONS, vocabulary]);
-    tf.dispose([xs, ys]);
-    optimizer.dispose();
   });
 });
 
 describe('log-probabilities of sequences', () => {
   let base: tf.LayersModel;
   beforeAll(async () => {
-    await useBackend('wasm');
     base = await load('llamaTied');
   });
-  afterAll(() => disposeModel(base));
 
   const TARGETS = Array.from({length: 4 * POSITIONS}, (_, i) => (7 * i + 1) % 13);
 
@@ -260,7 +245,5 @@ describe('log-probabilities of sequences', () => {
     const values = at(0);
     expect(dropout.step).toBe(8);
     expect(values[values.length - b.read().size]).toBeCloseTo(slope, 2);
-    states.dispose();
-    disposeModel(model);
   });
 });

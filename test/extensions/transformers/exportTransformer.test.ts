@@ -10,11 +10,9 @@ import {expectedOf, fileOf} from '../language/ggufFiles';
 import {MemoryHandler} from '../../models';
 import {fixture, inputsOf, NAMES, OLDER} from './fixtures';
 
-beforeAll(async () => {
-  await tf.setBackend('wasm');
+beforeEach(() => {
   jest.spyOn(console, 'warn').mockImplementation(() => undefined); // of poolers that are left out
 });
-afterAll(() => jest.restoreAllMocks());
 
 const predicted = (model: tf.LayersModel, inputs: () => tf.Tensor[]) =>
   tf.tidy(() => Array.from((model.predict(inputs()) as tf.Tensor).dataSync()));
@@ -63,7 +61,6 @@ describe('tensors that the model does not compute with', () => {
     const {weights: written} = await exportTransformer(merged);
     const before = [...tensorsOf(file)].filter(([name]) => name.includes('pooler')).map(([, {data}]) => data);
     expect(pooler(written)).toEqual(before);
-    [model, adapted, merged].forEach(disposeModel);
   });
 
   test('are rounded as the others, and refused where they are too large', async () => {
@@ -77,7 +74,6 @@ describe('tensors that the model does not compute with', () => {
     tensors[POOLER[0]!]!.data[0] = 1e6;
     const {model: large} = await loadTransformer({config, weights: encodeSafetensors(tensors)});
     await expect(exportTransformer(large, {dtype: 'float16'})).rejects.toThrow('pooler.dense.bias');
-    disposeModel(large);
   });
 
   test('are not those of another class', async () => {
@@ -90,7 +86,6 @@ describe('tensors that the model does not compute with', () => {
     });
     const {weights: written} = await exportTransformer(model);
     expect([...tensorsOf(written).keys()].filter(name => name.includes('pooler'))).toEqual([]);
-    disposeModel(model);
   });
 
   test('are lost where tfjs saves the model, which is said', async () => {
@@ -109,7 +104,6 @@ describe('tensors that the model does not compute with', () => {
           'tfjs saved have lost them, and from_pretrained initializes them at random.',
       ],
     ]);
-    [model, loaded].forEach(disposeModel);
   });
 });
 
@@ -128,7 +122,6 @@ test.each(['llama', 'llama3', 'kQuants', 'qwen2', 'qwen3', 'gemma3', 'phi3', 'gp
     expect([...one.values()].map(bitsOf)).toEqual([...other.values()].map(bitsOf));
     const {model: again} = await loadTransformer(files);
     expect(predicted(again, TOKENS)).toEqual(predicted(plain, TOKENS));
-    [model, plain, again].forEach(disposeModel);
   },
 );
 
@@ -139,7 +132,6 @@ test('the config has all that it had, and a point in numbers that are none of wh
   expect(JSON.parse(files.config)).toEqual({...(JSON.parse(config) as object), dtype: 'float32'});
   expect(files.config).toContain('"classifier_dropout": 0.0,');
   expect(files.config).toContain('"num_layers": 2,');
-  disposeModel(model);
 });
 
 test.each<[name: string, fields: object, points: string[]]>([
@@ -165,7 +157,6 @@ test.each<[name: string, fields: object, points: string[]]>([
   const files = await exportTransformer(model);
   expect(JSON.parse(files.config)).toEqual({...given, dtype: 'float32'});
   points.forEach(text => expect(files.config).toContain(text));
-  disposeModel(model);
 });
 
 test('integers stay integers: the ratio of DINOv2, and the numbers of classes that are called like a float', () => {
@@ -190,7 +181,6 @@ test.each([
   const {model: again} = await loadTransformer({config: written, weights: bytes});
   const inputs = () => inputsOf(expected);
   expect(predicted(again, inputs)).toEqual(predicted(model, inputs));
-  [model, again].forEach(disposeModel);
 });
 
 test('batch normalizations have the count of batches that PyTorch expects, as 64 bits', async () => {
@@ -200,7 +190,6 @@ test('batch normalizations have the count of batches that PyTorch expects, as 64
   const counts = [...tensors].filter(([name]) => name.endsWith('.num_batches_tracked'));
   expect(counts.length).toBe([...tensors.keys()].filter(name => name.endsWith('.running_mean')).length);
   expect(new Set(counts.map(([, {dtype, shape}]) => `${dtype} [${shape.join()}]`))).toEqual(new Set(['I64 []']));
-  disposeModel(model);
 });
 
 describe('numbers', () => {
@@ -221,7 +210,6 @@ describe('numbers', () => {
         expect(Math.abs(value - whole[i]!)).toBeLessThanOrEqual(2 ** -bits * Math.abs(whole[i]!)),
       );
     }
-    disposeModel(model);
   });
 
   test('that were trained are written, those of a new head with its labels', async () => {
@@ -237,7 +225,6 @@ describe('numbers', () => {
     });
     const {model: again} = await loadTransformer(files);
     expect(predicted(again, () => inputsOf(expected))).toEqual(predicted(model, () => inputsOf(expected)));
-    [model, again].forEach(disposeModel);
   });
 });
 
@@ -255,7 +242,6 @@ describe('an adapted model', () => {
     expect(predicted(again, TOKENS)).toBeAllClose(predicted(merged, TOKENS), {rtol: 1e-5, atol: 1e-5});
     const removed = removeLoRA(loaded);
     expect((await exportTransformer(removed)).weights).toEqual((await exportTransformer(model)).weights);
-    [model, adapted, loaded, merged, removed, again].forEach(disposeModel);
   });
 
   test('has a separate head if the update was one of the head', async () => {
@@ -268,7 +254,6 @@ describe('an adapted model', () => {
     expect(tensorsOf(files.weights).get('lm_head.weight')!.data).toEqual(
       tensorsOf(weights).get('model.embed_tokens.weight')!.data,
     );
-    [model, adapted, merged].forEach(disposeModel);
   });
 });
 
@@ -288,7 +273,6 @@ describe('what is refused', () => {
     await expect(exportTransformer(model)).rejects.toThrow(/layers\/1\/.*: a .*, which is not in the config/);
     said({model_type: 'mamba'});
     await expect(exportTransformer(model)).rejects.toThrow(/"mamba"/);
-    [model, stranger].forEach(disposeModel);
   });
 
   test('numbers too large or not finite, and options that are none', async () => {
@@ -304,6 +288,5 @@ describe('what is refused', () => {
     });
     const {weights: written} = await exportTransformer(model, {allowNonFinite: true});
     expect(decodeSafetensors(written).tensors.get('model.norm.weight')!.data!.every(Number.isNaN)).toBe(true);
-    disposeModel(model);
   });
 });

@@ -12,11 +12,9 @@ import {
 import {exportTransformer, loadTransformer, pairLoss, type Pooling, sigmoidPairLoss} from 'tfjs-lora/transformers';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
-import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 import {type Expectation, fixture, inputsOf} from './fixtures';
-
-beforeAll(() => useBackend('cpu'));
 
 /** The features of each stage as transformers computes them (`test/python/make_stages.py`). */
 const STAGES = JSON.parse(readFileSync('test/fixtures/stages.json', 'utf8')) as Record<
@@ -72,7 +70,6 @@ describe('an encoder of images', () => {
     expect(renamed.filter(([name]) => name.includes('.layer.'))).toEqual([]);
     expect(tf.tidy(() => numbers(model.predict(pixelsOf(vit)) as tf.Tensor))).toEqual(await outputOf('vit'));
     expect(model.getLayer('embeddings/patch_embeddings/projection').getClassName()).toBe('Conv2D');
-    disposeModel(model);
   });
 
   test('gives one vector for an image: of the class, or the mean of its patches', async () => {
@@ -105,8 +102,6 @@ describe('an encoder of images', () => {
     const targets = tf.zeros([2, 4]);
     const {history} = await loaded.fit(x, targets, {epochs: 3, verbose: 0});
     expect((history.loss as number[]).at(-1)).toBeLessThan((history.loss as number[])[0]!);
-    tf.dispose([x, targets]);
-    [loaded, adapted, model].forEach(disposeModel);
   });
 
   test('refuses a config that does not hold together, by what it says', async () => {
@@ -130,11 +125,9 @@ describe('an encoder of images', () => {
     stored[name] = {shape: [1, 7, 8], data: stored[name]!.data.slice(0, 56)};
     const config = {...(JSON.parse(vitConfig) as object), image_size: [9, 6]};
     const {model} = await loadTransformer({config, weights: encodeSafetensors(stored)});
-    tf.tidy(() => {
-      expect((model.predict(tf.zeros([1, 9, 6, 3])) as tf.Tensor).shape).toEqual([1, 7, 8]);
-      expect(() => model.predict(tf.zeros([1, 9, 9, 3]))).toThrow('has positions for 3 × 2 patches, got 3 × 3');
-    });
-    disposeModel(model);
+
+    expect((model.predict(tf.zeros([1, 9, 6, 3])) as tf.Tensor).shape).toEqual([1, 7, 8]);
+    expect(() => model.predict(tf.zeros([1, 9, 9, 3]))).toThrow('has positions for 3 × 2 patches, got 3 × 3');
   });
 });
 
@@ -159,12 +152,10 @@ describe('ResNet', () => {
     expect(Object.keys(renamed)).toEqual(expect.arrayContaining(['conv1.weight', 'layer2.0.downsample.1.running_var']));
     const models = [weights, encodeSafetensors(renamed)].map(async file => loadTransformer({config, weights: file}));
     const [one, other] = (await Promise.all(models)).map(({model}) => model) as [tf.LayersModel, tf.LayersModel];
-    tf.tidy(() => {
-      const x = tf.randomNormal([2, 17, 20, 3]);
-      const [expected, result] = [one, other].map(model => Array.from((model.predict(x) as tf.Tensor).dataSync()));
-      expect(result).toEqual(expected);
-    });
-    [one, other].forEach(disposeModel);
+
+    const x = tf.randomNormal([2, 17, 20, 3]);
+    const [expected, result] = [one, other].map(model => Array.from((model.predict(x) as tf.Tensor).dataSync()));
+    expect(result).toEqual(expected);
   });
 });
 
@@ -180,7 +171,6 @@ describe('CLIP', () => {
       return numbers(model.predict(inputs) as tf.Tensor);
     });
     expect(texts).toBeAllClose(expected.textVectors!, {atol: 2e-5});
-    disposeModel(model);
   });
 
   test('has the loss of transformers, of scores and of a model that is compiled with it', async () => {
@@ -204,19 +194,15 @@ describe('CLIP', () => {
     expect(losses[0]).toBeCloseTo(expected.loss!, 4);
     expect(losses.at(-1)).toBeLessThan(losses[0]! / 2);
     expect(trainableVariables(adapted).length).toBeGreaterThan(0);
-    tf.dispose([...inputs, targets]);
-    [adapted, model].forEach(disposeModel);
   });
 
   test('compares other numbers of images than of texts', async () => {
     const {model} = await loadTransformer({config, weights});
-    tf.tidy(() => {
-      const [ids, mask] = [expected.ids, expected.mask].map(rows => tf.tensor2d(rows.slice(0, 1), undefined, 'int32'));
-      const scores = model.apply([ids!, mask!, pixelsOf(expected)]) as tf.Tensor;
-      expect(scores.shape).toEqual([2, 1]);
-      expect(numbers(scores)).toBeAllClose([expected.base[0]!, expected.base[2]!], {rtol: 2e-5});
-    });
-    disposeModel(model);
+
+    const [ids, mask] = [expected.ids, expected.mask].map(rows => tf.tensor2d(rows.slice(0, 1), undefined, 'int32'));
+    const scores = model.apply([ids!, mask!, pixelsOf(expected)]) as tf.Tensor;
+    expect(scores.shape).toEqual([2, 1]);
+    expect(numbers(scores)).toBeAllClose([expected.base[0]!, expected.base[2]!], {rtol: 2e-5});
   });
 });
 
@@ -238,7 +224,6 @@ describe.each(['Siglip', 'Siglip2'])('%s', family => {
         return numbers(model.predict(inputs) as tf.Tensor);
       });
       expect(found).toBeAllClose(vectors, {atol: 2e-5});
-      disposeModel(model);
     }
   });
 
@@ -264,8 +249,6 @@ describe.each(['Siglip', 'Siglip2'])('%s', family => {
     const loaded = await reloaded(adapted);
     const [before, after] = [adapted, loaded].map(each => tf.tidy(() => numbers(each.predict(inputs) as tf.Tensor)));
     expect(after).toEqual(before);
-    tf.dispose([...inputs, targets]);
-    [loaded, adapted, model].forEach(disposeModel);
   });
 
   test('writes no update for PEFT of what PyTorch has in one MultiheadAttention, and says the way out', async () => {
@@ -292,7 +275,6 @@ describe.each(['Siglip', 'Siglip2'])('%s', family => {
     const names = [...decodeSafetensors(bytes).tensors.keys()];
     expect(names).toContain('base_model.model.vision_model.encoder.layers.0.self_attn.q_proj.lora_A.weight');
     expect(names.filter(name => name.includes('.head.'))).toEqual([]);
-    disposeModel(model);
   });
 
   test('refuses encoders whose vectors cannot be compared', async () => {
@@ -319,8 +301,6 @@ describe('features of stages', () => {
     features.forEach(({values}, stage) => {
       expect(values).toBeAllClose(wanted[stage]!.values, {rtol: 2e-5, atol: 2e-5});
     });
-    x.dispose();
-    disposeModel(model);
   });
 
   test('are adapted, and written with all tensors of the file', async () => {
@@ -334,7 +314,6 @@ describe('features of stages', () => {
     expect(bodies[1]!.map(name => `resnet.${name}`).sort()).toEqual(bodies[0]!.sort());
     const {model: again} = await loadTransformer({config, weights: written});
     expect(again.outputs[0]!.shape).toEqual([null, null, null, 16]);
-    [again, adapted, model].forEach(disposeModel);
   });
 
   test('are refused by name where there are none, or with a head', async () => {

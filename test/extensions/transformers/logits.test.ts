@@ -130,7 +130,6 @@ describe.each(PROBABILITIES)('an output that ends in %s', (_, make, words) => {
     const model = make();
     compileModel(model, {optimizer: 'sgd', loss: tf.metrics.meanSquaredError});
     expect(model.optimizer).toBeDefined();
-    disposeModel(model);
   });
 });
 
@@ -146,7 +145,6 @@ test('the refusal names a head without an activation, and a loss that fits', () 
   const fitting = applyLoRA(replaceHead(base, [dense({units: 10})]));
   compileModel(fitting, {optimizer: 'sgd'});
   model.compile({optimizer: 'sgd', loss: 'sparseCategoricalCrossentropy'});
-  [model, fitting, base].forEach(disposeModel);
 });
 
 test.each<LossName>(['ctc', 'spans'])('the loss "%s" refuses probabilities too', loss => {
@@ -155,7 +153,6 @@ test.each<LossName>(['ctc', 'spans'])('the loss "%s" refuses probabilities too',
   expect(() => compileModel(model, {optimizer: 'sgd', loss})).toThrow(
     `The loss "${loss}" takes logits, but the output of the model ends in the activation softmax of layer "d".`,
   );
-  disposeModel(model);
 });
 
 const LOGITS: [string, () => tf.LayersModel][] = [
@@ -182,18 +179,15 @@ test.each(LOGITS)('an output that ends in %s is taken as logits', (_, make) => {
   const model = make();
   compileModel(model, {optimizer: 'sgd'});
   expect(model.optimizer).toBeDefined();
-  disposeModel(model);
 });
 
 test('the log-softmax of logits is taken as logits, because its loss is the same', () => {
-  tf.tidy(() => {
-    const logits = random([5, units], 1, 3);
-    const targets = tf.tensor1d([0, 3, 1, 2, 2], 'int32');
-    const {value, grad} = tf.valueAndGrad(z => crossEntropyFromLogits(targets, tf.logSoftmax(z)))(logits);
-    const plain = tf.valueAndGrad(z => crossEntropyFromLogits(targets, z))(logits);
-    expect(numbers(value)).toBeAllClose(numbers(plain.value));
-    expect(numbers(grad)).toBeAllClose(numbers(plain.grad), {atol: 1e-6});
-  });
+  const logits = random([5, units], 1, 3);
+  const targets = tf.tensor1d([0, 3, 1, 2, 2], 'int32');
+  const {value, grad} = tf.valueAndGrad(z => crossEntropyFromLogits(targets, tf.logSoftmax(z)))(logits);
+  const plain = tf.valueAndGrad(z => crossEntropyFromLogits(targets, z))(logits);
+  expect(numbers(value)).toBeAllClose(numbers(plain.value));
+  expect(numbers(grad)).toBeAllClose(numbers(plain.grad), {atol: 1e-6});
   const [model, ofGraph] = [
     ending(dense({units}), activation({activation: 'logSoftmax' as 'softmax'})),
     ending(dense({units}), graphOp('LogSoftmax')),
@@ -220,7 +214,6 @@ describe('of models of the hub', () => {
     } else {
       expect(errorOf(compile)).toMatchObject({code: 'ERR_MISFIT'});
     }
-    disposeModel(model);
   });
 
   test('a body is refused, also if it is adapted or was saved, and the message names the ways out', async () => {
@@ -236,7 +229,6 @@ describe('of models of the hub', () => {
     }
     compileModel(adapted, {optimizer: 'sgd', loss: 'crossEntropy'});
     compileModel(adapted, {optimizer: 'sgd', loss: tf.metrics.meanSquaredError});
-    [adapted, again, model].forEach(disposeModel);
   });
 
   test('a body with a new head has a loss, also if it was saved, adapted or merged', async () => {
@@ -245,6 +237,5 @@ describe('of models of the hub', () => {
     const adapted = applyLoRA(model, {rank: 2});
     const [again, merged] = [await reloaded(model), mergeLoRA(adapted)];
     [model, adapted, again, merged].forEach(each => compileModel(each, {optimizer: 'sgd'}));
-    [merged, again, adapted, model, body].forEach(disposeModel);
   });
 });

@@ -12,7 +12,7 @@ import {
   spanCrossEntropy,
   spanF1,
 } from 'tfjs-lora/transformers';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {fixture} from './fixtures';
 
 interface Case {
@@ -36,141 +36,128 @@ const LOSSES: [string, (inputs: Inputs) => tf.Scalar][] = [
   ['cosine', ({one, other, targets}) => cosineLoss(targets!, one!, other!)],
 ];
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  test.each(LOSSES)('%s is what PyTorch computes, with its gradients', async (name, compute) => {
-    const {loss, inputs, gradients} = CASES[name]!;
-    await withoutLeaks(() =>
-      tf.tidy(() => {
-        const given = Object.fromEntries(
-          Object.entries(inputs).map(([key, {shape, values}]) => [key, tf.tensor(values, shape)]),
-        );
-        const names = Object.keys(gradients);
-        const ours = tf.valueAndGrads((...tensors: tf.Tensor[]) =>
-          compute({...given, ...Object.fromEntries<tf.Tensor>(tensors.map((tensor, i) => [names[i]!, tensor]))}),
-        )(names.map(key => given[key]!));
-        expect(numbers(ours.value)[0]).toBeCloseTo(loss, 5);
-        names.forEach((key, i) =>
-          expect(numbers(ours.grads[i]!)).toBeAllClose(gradients[key]!, {rtol: 2e-5, atol: 2e-6}),
-        );
-      }),
-    );
-  });
-
-  test.each([49_152, 262_144])('the cross-entropy of %i classes and its gradient are those of float64', classes => {
+test.each(LOSSES)('%s is what PyTorch computes, with its gradients', async (name, compute) => {
+  const {loss, inputs, gradients} = CASES[name]!;
+  await withoutLeaks(() =>
     tf.tidy(() => {
-      const targets = [0, classes - 1, 1001];
-      const logits = Float32Array.from({length: 3 * classes}, (_, i) =>
-        i % classes === targets[Math.floor(i / classes)] ? 12 : 2 * Math.sin(12.9898 * i),
+      const given = Object.fromEntries(
+        Object.entries(inputs).map(([key, {shape, values}]) => [key, tf.tensor(values, shape)]),
       );
-      const rows = targets.map((target, row) => {
-        const z = logits.subarray(row * classes, (row + 1) * classes);
-        const whole = z.reduce((sum, value) => sum + Math.exp(value), 0);
-        return {
-          loss: Math.log(whole) - z[target]!,
-          of: (j: number) => Math.exp(z[j]!) / whole - (j === target ? 1 : 0),
-        };
-      });
-      const {value, grad} = tf.valueAndGrad(z => crossEntropyFromLogits(tf.tensor1d(targets, 'int32'), z))(
-        tf.tensor2d(logits, [3, classes]),
+      const names = Object.keys(gradients);
+      const ours = tf.valueAndGrads((...tensors: tf.Tensor[]) =>
+        compute({...given, ...Object.fromEntries<tf.Tensor>(tensors.map((tensor, i) => [names[i]!, tensor]))}),
+      )(names.map(key => given[key]!));
+      expect(numbers(ours.value)[0]).toBeCloseTo(loss, 5);
+      names.forEach((key, i) =>
+        expect(numbers(ours.grads[i]!)).toBeAllClose(gradients[key]!, {rtol: 2e-5, atol: 2e-6}),
       );
-      const expected = Array.from(logits, (_, i) => rows[Math.floor(i / classes)]!.of(i % classes) / 3);
-      expect(numbers(value)).toBeAllClose([rows.reduce((sum, {loss}) => sum + loss / 3, 0)], {rtol: 5e-7, atol: 0});
-      expect(grad.dataSync()).toBeAllClose(expected, {rtol: 1e-6, atol: 0});
-    });
-  });
+    }),
+  );
+});
 
-  test('similarities are cosines or products of each with each', async () => {
-    await withoutLeaks(() =>
-      tf.tidy(() => {
-        const [one, other] = [tf.tensor2d([[3, 4]]), tf.tensor2d([[4, 3], [0, 5], [0, 0]])]; // prettier-ignore
-        expect(numbers(similarities(one, other))).toBeAllClose([24 / 25, 20 / 25, 0]);
-        expect(numbers(similarities(one, other, 'dot'))).toEqual([24, 20, 0]);
-      }),
-    );
+test.each([49_152, 262_144])('the cross-entropy of %i classes and its gradient are those of float64', classes => {
+  const targets = [0, classes - 1, 1001];
+  const logits = Float32Array.from({length: 3 * classes}, (_, i) =>
+    i % classes === targets[Math.floor(i / classes)] ? 12 : 2 * Math.sin(12.9898 * i),
+  );
+  const rows = targets.map((target, row) => {
+    const z = logits.subarray(row * classes, (row + 1) * classes);
+    const whole = z.reduce((sum, value) => sum + Math.exp(value), 0);
+    return {
+      loss: Math.log(whole) - z[target]!,
+      of: (j: number) => Math.exp(z[j]!) / whole - (j === target ? 1 : 0),
+    };
   });
+  const {value, grad} = tf.valueAndGrad(z => crossEntropyFromLogits(tf.tensor1d(targets, 'int32'), z))(
+    tf.tensor2d(logits, [3, classes]),
+  );
+  const expected = Array.from(logits, (_, i) => rows[Math.floor(i / classes)]!.of(i % classes) / 3);
+  expect(numbers(value)).toBeAllClose([rows.reduce((sum, {loss}) => sum + loss / 3, 0)], {rtol: 5e-7, atol: 0});
+  expect(grad.dataSync()).toBeAllClose(expected, {rtol: 1e-6, atol: 0});
+});
 
-  test('an embedding of zeros has a loss and no gradient', () => {
+test('similarities are cosines or products of each with each', async () => {
+  await withoutLeaks(() =>
     tf.tidy(() => {
-      const anchors = tf.tensor2d([[0, 0], [1, 0]]); // prettier-ignore
-      const candidates = tf.tensor2d([[1, 0], [0, 1]]); // prettier-ignore
-      const {value, grads} = tf.valueAndGrads((x: tf.Tensor) => rankingLoss(x, candidates, {scale: 1}))([anchors]);
-      // The first is as far from both; the cosines of the second are 1 and 0, and its own is the other one.
-      expect(numbers(value)[0]).toBeCloseTo((Math.log(2) + Math.log(1 + Math.E)) / 2, 6);
-      expect(numbers(grads[0]!).slice(0, 2)).toEqual([0, 0]);
-    });
-  });
+      const [one, other] = [tf.tensor2d([[3, 4]]), tf.tensor2d([[4, 3], [0, 5], [0, 0]])]; // prettier-ignore
+      expect(numbers(similarities(one, other))).toBeAllClose([24 / 25, 20 / 25, 0]);
+      expect(numbers(similarities(one, other, 'dot'))).toEqual([24, 20, 0]);
+    }),
+  );
+});
 
-  // The likeliest spans are 0–1, 2–2, 3–1 and 1–3.
-  const LOGITS = [
+test('an embedding of zeros has a loss and no gradient', () => {
+  const anchors = tf.tensor2d([[0, 0], [1, 0]]); // prettier-ignore
+  const candidates = tf.tensor2d([[1, 0], [0, 1]]); // prettier-ignore
+  const {value, grads} = tf.valueAndGrads((x: tf.Tensor) => rankingLoss(x, candidates, {scale: 1}))([anchors]);
+  // The first is as far from both; the cosines of the second are 1 and 0, and its own is the other one.
+  expect(numbers(value)[0]).toBeCloseTo((Math.log(2) + Math.log(1 + Math.E)) / 2, 6);
+  expect(numbers(grads[0]!).slice(0, 2)).toEqual([0, 0]);
+});
+
+// The likeliest spans are 0–1, 2–2, 3–1 and 1–3.
+const LOGITS = [
     [[9, 0], [1, 9], [0, 0], [0, 0]],
     [[0, 0], [0, 1], [7, 7], [0, 0]],
     [[0, 0], [0, 2], [0, 1], [3, 0]],
     [[0, 0], [5, 1], [0, 1], [0, 4]],
   ]; // prettier-ignore
 
-  test('metrics of spans compare first and last positions', async () => {
-    await withoutLeaks(() =>
-      tf.tidy(() => {
-        const logits = tf.tensor3d(LOGITS);
-        const all = [[0, 1], [2, 3], [1, 3], [2, 3]]; // prettier-ignore
-        const valueOf = (metric: ReturnType<typeof spanF1>, targets: number[][]) =>
-          numbers(metric(tf.tensor2d(targets), logits))[0];
-        expect(valueOf(spanAccuracy(), all)).toBeCloseTo(1 / 4, 6);
-        // The same; one of 1 and 2 positions shared; a guess that is none; two of 3 and 2.
-        expect(valueOf(spanF1(), all)).toBeCloseTo((1 + 2 / 3 + 0 + 4 / 5) / 4, 6);
-        // A span that was cut off, and one that is ignored.
-        const some = [[0, 1], [2, 3], [2, 7], [-100, -100]]; // prettier-ignore
-        expect(valueOf(spanAccuracy(), some)).toBeCloseTo(1 / 2, 6);
-        expect(valueOf(spanF1(), some)).toBeCloseTo((1 + 2 / 3) / 2, 6);
-        expect(valueOf(spanF1(), [[9, 9], [9, 9], [9, 9], [9, 9]])).toBeNaN(); // prettier-ignore
-      }),
-    );
-  });
+test('metrics of spans compare first and last positions', async () => {
+  await withoutLeaks(() =>
+    tf.tidy(() => {
+      const logits = tf.tensor3d(LOGITS);
+      const all = [[0, 1], [2, 3], [1, 3], [2, 3]]; // prettier-ignore
+      const valueOf = (metric: ReturnType<typeof spanF1>, targets: number[][]) =>
+        numbers(metric(tf.tensor2d(targets), logits))[0];
+      expect(valueOf(spanAccuracy(), all)).toBeCloseTo(1 / 4, 6);
+      // The same; one of 1 and 2 positions shared; a guess that is none; two of 3 and 2.
+      expect(valueOf(spanF1(), all)).toBeCloseTo((1 + 2 / 3 + 0 + 4 / 5) / 4, 6);
+      // A span that was cut off, and one that is ignored.
+      const some = [[0, 1], [2, 3], [2, 7], [-100, -100]]; // prettier-ignore
+      expect(valueOf(spanAccuracy(), some)).toBeCloseTo(1 / 2, 6);
+      expect(valueOf(spanF1(), some)).toBeCloseTo((1 + 2 / 3) / 2, 6);
+      expect(valueOf(spanF1(), [[9, 9], [9, 9], [9, 9], [9, 9]])).toBeNaN(); // prettier-ignore
+    }),
+  );
+});
 
-  test('a model for question answering is trained by fit on first and last positions', async () => {
-    const {config, weights, expected} = fixture('bertSpans');
-    const {model: base} = await loadTransformer({config, weights});
-    const model = applyLoRA(base, {rank: 2, targets: [/query$/], trainInFull: ['qa_outputs']});
-    compileModel(model, {optimizer: adam({learningRate: 0.1}), metrics: ['accuracy', spanF1()]});
-    const inputs = [tf.tensor(expected.ids, undefined, 'int32'), tf.tensor(expected.mask)];
-    const targets = tf.tensor2d([[2, 4], [1, 1]]); // prettier-ignore
-    const {history} = await model.fit(inputs, targets, {epochs: 40, verbose: 0});
-    expect(Object.keys(history)).toEqual(['loss', 'acc', 'f1']);
-    expect(history.loss!.at(-1)).toBeLessThan(0.1);
-    expect(history.acc!.at(-1)).toBe(1);
-    tf.dispose([...inputs, targets]);
-    [model, base].forEach(disposeModel);
-  });
+test('a model for question answering is trained by fit on first and last positions', async () => {
+  const {config, weights, expected} = fixture('bertSpans');
+  const {model: base} = await loadTransformer({config, weights});
+  const model = applyLoRA(base, {rank: 2, targets: [/query$/], trainInFull: ['qa_outputs']});
+  compileModel(model, {optimizer: adam({learningRate: 0.1}), metrics: ['accuracy', spanF1()]});
+  const inputs = [tf.tensor(expected.ids, undefined, 'int32'), tf.tensor(expected.mask)];
+  const targets = tf.tensor2d([[2, 4], [1, 1]]); // prettier-ignore
+  const {history} = await model.fit(inputs, targets, {epochs: 40, verbose: 0});
+  expect(Object.keys(history)).toEqual(['loss', 'acc', 'f1']);
+  expect(history.loss!.at(-1)).toBeLessThan(0.1);
+  expect(history.acc!.at(-1)).toBe(1);
+});
 
-  test('an encoder learns which texts belong together', async () => {
-    const {config, weights} = fixture('bert');
-    const {model: base} = await loadTransformer({config, weights, pooling: 'mean'});
-    const model = applyLoRA(base, {rank: 2, targets: [/query$/, /value$/], seed: 1});
-    const encode = (rows: number[][]) => {
-      const ids = tf.tensor2d(rows, undefined, 'int32');
-      return model.apply([ids, tf.onesLike(ids)], {training: true}) as tf.Tensor;
-    };
-    const [questions, answers] = [[[3, 4], [5, 6], [7, 8]], [[9, 1], [8, 2], [7, 3]]]; // prettier-ignore
-    const loss = () => rankingLoss(encode(questions), encode(answers));
-    const optimizer = adam({learningRate: 0.05});
-    const variables = trainableVariables(model);
-    const first = tf.tidy(() => numbers(loss())[0]!);
-    for (let step = 0; step < 10; step++) {
-      tf.tidy(() => {
-        optimizer.minimize(loss, false, variables);
-      });
-    }
-    expect(tf.tidy(() => numbers(loss())[0])).toBeLessThan(first / 2);
-    optimizer.dispose();
-    [model, base].forEach(disposeModel);
-  });
+test('an encoder learns which texts belong together', async () => {
+  const {config, weights} = fixture('bert');
+  const {model: base} = await loadTransformer({config, weights, pooling: 'mean'});
+  const model = applyLoRA(base, {rank: 2, targets: [/query$/, /value$/], seed: 1});
+  const encode = (rows: number[][]) => {
+    const ids = tf.tensor2d(rows, undefined, 'int32');
+    return model.apply([ids, tf.onesLike(ids)], {training: true}) as tf.Tensor;
+  };
+  const [questions, answers] = [[[3, 4], [5, 6], [7, 8]], [[9, 1], [8, 2], [7, 3]]]; // prettier-ignore
+  const loss = () => rankingLoss(encode(questions), encode(answers));
+  const optimizer = adam({learningRate: 0.05});
+  const variables = trainableVariables(model);
+  const first = tf.tidy(() => numbers(loss())[0]!);
+  for (let step = 0; step < 10; step++) {
+    tf.tidy(() => {
+      optimizer.minimize(loss, false, variables);
+    });
+  }
+  expect(tf.tidy(() => numbers(loss())[0])).toBeLessThan(first / 2);
 });
 
 describe('what does not fit is refused', () => {
   beforeAll(() => useBackend('cpu'));
-
   test.each<[string, () => unknown, string]>([
     [
       'targets that are no spans',
@@ -225,7 +212,6 @@ describe('what does not fit is refused', () => {
     expect(() => compileModel(answers, {optimizer: 'sgd', metrics: 'perplexity'})).toThrow(
       'There is no metric "perplexity" for spans. There are accuracy, f1, functions of your own.',
     );
-    disposeModel(answers);
   });
 });
 
@@ -235,5 +221,4 @@ test('a head for CTC needs the loss of the entry point of sounds, unless another
   const {model} = await loadTransformer({config, weights});
   expect(() => compileModel(model, {optimizer: 'sgd'})).toThrow("import 'tfjs-lora/sound'");
   compileModel(model, {optimizer: 'sgd', loss: 'crossEntropy'});
-  disposeModel(model);
 });

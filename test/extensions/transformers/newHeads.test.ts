@@ -1,14 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  adam,
-  applyLoRA,
-  compileModel,
-  disposeModel,
-  exportPEFT,
-  getAdapter,
-  removeLoRA,
-  trainableVariables,
-} from 'tfjs-lora';
+import {adam, applyLoRA, compileModel, exportPEFT, getAdapter, removeLoRA, trainableVariables} from 'tfjs-lora';
 import {exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
 import {isAdapted} from '../../../src/core/model/adapted';
 import {numbers, useBackend} from '../../helpers';
@@ -31,7 +22,6 @@ describe.each([
     const {config, weights} = fixture(name);
     ({model} = await loadTransformer({config, weights, labels: 3}));
   });
-  afterAll(() => disposeModel(model));
 
   const trained = (adapted: tf.LayersModel) => {
     const adapter = getAdapter(adapted);
@@ -48,7 +38,6 @@ describe.each([
     const {config} = await exportPEFT(adapted);
     const modules = head.map(path => path.replaceAll('/', '.'));
     expect([config.modules_to_save].flat().sort()).toEqual(modules);
-    disposeModel(adapted);
   });
 
   test('trains in full by default, in a model that was saved too, but not where it is excluded', async () => {
@@ -61,7 +50,6 @@ describe.each([
     expect(isAdapted(plain)).toBe(false);
     const again = applyLoRA(plain, {rank: 2});
     expect(trained(again)).toEqual(head);
-    [loaded, adapted, frozen, plain, again].forEach(disposeModel);
   });
 });
 
@@ -71,8 +59,6 @@ test('a model whose head is in its file has none that trains in full', async () 
   const adapted = applyLoRA(model, {rank: 2, targets: [/query$/]});
   const adapter = getAdapter(adapted);
   expect(adapter.config.trainable).toEqual([]);
-  adapter.dispose();
-  [model, adapted].forEach(disposeModel);
 });
 
 test('a step moves a new head', async () => {
@@ -86,9 +72,6 @@ test('a step moves a new head', async () => {
   const labels = tf.tensor1d(expected.ids.map((_, i) => i % 3));
   await adapted.fit(inputs, labels, {epochs: 1, verbose: 0});
   expect(numbers(adapted.getLayer('classifier').getWeights()[0]!)).not.toEqual(before);
-  tf.dispose([...inputs, labels]);
-  optimizer.dispose();
-  [model, adapted].forEach(disposeModel);
 });
 
 describe('a new head of SegFormer for each position', () => {
@@ -118,7 +101,5 @@ describe('a new head of SegFormer for each position', () => {
     const {model: again} = await loadTransformer(await exportTransformer(adapted));
     const [before, after] = [adapted, again].map(each => tf.tidy(() => numbers(each.predict(x) as tf.Tensor)));
     expect(after).toBeAllClose(before!, {rtol: 1e-4, atol: 1e-4});
-    tf.dispose([x, y]);
-    [again, adapted, model].forEach(disposeModel);
   });
 });

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel} from 'tfjs-lora';
+import {applyLoRA} from 'tfjs-lora';
 import {fromONNX, toONNX} from 'tfjs-lora/onnx';
 import {exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
 import {readOnnx} from '../../../src/extensions/onnx/file/readOnnx';
@@ -40,7 +40,6 @@ test('an adapted encoder of texts gives states and embeddings, as transformers.j
   const x = [tokens, mask, tf.zerosLike(tokens)];
   const [wanted, [, actual]] = [model.predict(x) as tf.Tensor, again.predict(x) as tf.Tensor[]] as const;
   expect(numbers(actual!)).toBeAllClose(numbers(wanted));
-  [again, model, base].forEach(disposeModel);
 });
 
 test.each([
@@ -52,7 +51,6 @@ test.each([
 ])('%s has the outputs %p', async (name, names) => {
   const model = await loaded(name);
   expect(readOnnx(await onnxOf(model)).graph.outputs.map(each => each.name)).toEqual(names);
-  disposeModel(model);
 });
 
 test.each([
@@ -69,7 +67,6 @@ test.each([
   expect(inputs).toEqual([{name: 'pixel_values', type: 1, shape: ['batch', 3, 'height', 'width']}]);
   expect(outputs.map(each => each.name)).toEqual(names);
   expect(nodes[0]!.op).toBe('Conv');
-  disposeModel(model);
 });
 
 test.each([
@@ -93,8 +90,6 @@ test.each([
     [model.predict(x), again.predict(tf.transpose(x, [0, 3, 1, 2]))].map(y => numbers(y as tf.Tensor)),
   );
   expect(actual).toBeAllClose(wanted!, {rtol: 1e-4, atol: 2e-5});
-  x.dispose();
-  [again, model].forEach(disposeModel);
 });
 
 test('a model for patches takes them with a mask and the grids of images', async () => {
@@ -106,7 +101,6 @@ test('a model for patches takes them with a mask and the grids of images', async
     {name: 'spatial_shapes', type: 7, shape: ['images', 2]},
   ]);
   expect(outputs).toEqual([{name: 'logits_per_image', type: 1, shape: [null, null]}]);
-  disposeModel(model);
 });
 
 test('a pooler that attends to the states leaves these an output', async () => {
@@ -115,7 +109,6 @@ test('a pooler that attends to the states leaves these an output', async () => {
     {name: 'last_hidden_state', type: 1, shape: ['batch', null, 8]},
     {name: 'pooler_output', type: 1, shape: ['batch', 8]},
   ]);
-  disposeModel(model);
 });
 
 test('images and texts of a model for pairs have batches of their own', async () => {
@@ -123,7 +116,6 @@ test('images and texts of a model for pairs have batches of their own', async ()
   const {inputs, outputs} = readOnnx(await onnxOf(model)).graph;
   expect(inputs.map(({shape}) => shape![0])).toEqual(['texts', 'texts', 'images']);
   expect(outputs).toEqual([{name: 'logits_per_image', type: 1, shape: [null, null]}]);
-  disposeModel(model);
 });
 
 test('the files of a tokenizer are written if it is given', async () => {
@@ -136,7 +128,6 @@ test('the files of a tokenizer are written if it is given', async () => {
   const files = await toONNX(bert.model, {folder: true, tokenizer: bert.tokenizer});
   expect(JSON.parse(files['tokenizer.json'] as string)).toEqual(tokenizerJson);
   expect(JSON.parse(files['tokenizer_config.json'] as string)).toEqual(tokenizerConfig);
-  disposeModel(bert.model);
 });
 
 test('what generates text is refused before anything is computed, also adapted', async () => {
@@ -152,7 +143,6 @@ test('what generates text is refused before anything is computed, also adapted',
     });
     expect(kernels).toEqual([]);
   }
-  [adapted, gpt2].forEach(disposeModel);
 });
 
 test('a model without a config is refused, and so are options that do not fit', async () => {
@@ -171,5 +161,4 @@ test('a model without a config is refused, and so are options that do not fit', 
     await expect(toONNX(bert, options as object as {folder: true})).rejects.toThrow(message);
   }
   await expect(exportTransformer(bert, {onnx: true} as object)).rejects.toThrow('no option "onnx"');
-  [plain, bert].forEach(disposeModel);
 });

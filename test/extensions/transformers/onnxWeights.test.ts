@@ -30,7 +30,6 @@ test('adapters of PEFT fit: layers have the names of the hub', async () => {
   expect(adapted.layers.filter(({name}) => name.endsWith('query')).map(({name}) => name)).toEqual([
     'bert/encoder/layer/0/attention/self/query',
   ]);
-  [adapted, model].forEach(disposeModel);
 });
 
 const load = (weights: Uint8Array) => loadTransformer({config: TRANSFORMERS[0]!.config, weights, tokenizer: false});

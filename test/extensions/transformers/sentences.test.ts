@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs';
 import '../../../src/node'; // reads folders
 import {applyLoRA, disposeModel, mergeLoRA, replaceHead} from 'tfjs-lora';
 import {addTokens, embed, loadTransformer, type LoadedTransformer} from 'tfjs-lora/transformers';
-import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
+import {useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 import {fixture} from './fixtures';
 
@@ -54,30 +54,25 @@ test('there is a model of each kind', () => {
   expect(NAMES.length).toBeGreaterThanOrEqual(13);
 });
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  test.each(NAMES)('the vectors of %s are those of sentence-transformers', async name => {
-    const {texts, vectors} = expectedOf(name);
-    await withoutLeaks(async () => {
-      const loaded = await loadTransformer(join(FOLDER, name));
-      const isUnit = vectors.every(vector => Math.abs(Math.hypot(...vector) - 1) < 1e-5);
-      expect((await vectorsOf(loaded, texts)).flat()).toBeAllClose(normalized(vectors).flat(), {
-        atol: 2e-6,
-        rtol: 2e-5,
-      });
-      if (!isUnit) {
-        const raw = await vectorsOf(loaded, texts, {normalize: false, batchSize: 2});
-        expect(raw.flat()).toBeAllClose(vectors.flat(), {atol: 3e-6, rtol: 2e-5});
-      }
-      disposeModel(loaded.model);
+test.each(NAMES)('the vectors of %s are those of sentence-transformers', async name => {
+  const {texts, vectors} = expectedOf(name);
+  await withoutLeaks(async () => {
+    const loaded = await loadTransformer(join(FOLDER, name));
+    const isUnit = vectors.every(vector => Math.abs(Math.hypot(...vector) - 1) < 1e-5);
+    expect((await vectorsOf(loaded, texts)).flat()).toBeAllClose(normalized(vectors).flat(), {
+      atol: 2e-6,
+      rtol: 2e-5,
     });
+    if (!isUnit) {
+      const raw = await vectorsOf(loaded, texts, {normalize: false, batchSize: 2});
+      expect(raw.flat()).toBeAllClose(vectors.flat(), {atol: 3e-6, rtol: 2e-5});
+    }
+    disposeModel(loaded.model);
   });
 });
 
 describe('the modules of a folder', () => {
   beforeAll(() => useBackend('cpu'));
-
   const {texts, vectors} = expectedOf('dense');
   test('apply to models that come of the model, with the weights of Dense', async () => {
     const {model, tokenizer} = await loadTransformer(join(FOLDER, 'dense'));
@@ -89,7 +84,6 @@ describe('the modules of a folder', () => {
     }
     const grown = await vectorsOf({model: larger.model, tokenizer}, texts);
     expect(grown.flat()).toBeAllClose(vectors.flat(), {atol: 2e-6});
-    [larger.model, merged, adapted, model].forEach(disposeModel);
   });
 
   test('are kept in a model that tfjs saved, but for the weights of Dense, without which it refuses', async () => {
@@ -109,7 +103,6 @@ describe('the modules of a folder', () => {
           expect(await vectorsOf({model: again, tokenizer}, texts, {pooling: 'mean'})).toHaveLength(texts.length);
         }
       });
-      [again, model].forEach(disposeModel);
     }
   });
 
@@ -128,14 +121,12 @@ describe('the modules of a folder', () => {
     await expect(vectorsOf({model, tokenizer}, mean.texts, {pooling: 'sum' as 'mean'})).rejects.toThrow(
       'pooling must be one of "mean", "first", "last", "max", "meanSqrtLength", "weightedMean", got "sum".',
     );
-    [last.model, model].forEach(disposeModel);
   });
 
   test('do not apply to a new head', async () => {
     const {model, tokenizer} = await loadTransformer(join(FOLDER, 'dense'));
     const headed = replaceHead(model, [tf.layers.dense({units: 3, name: 'mine'})], {after: model.layers.at(-1)!.name});
     expect((await vectorsOf({model: headed, tokenizer}, ['a'], {}))[0]).toHaveLength(3);
-    [headed, model].forEach(disposeModel);
   });
 
   const pooling = 'sentence_transformers.models.Pooling';
@@ -204,7 +195,6 @@ describe('the modules of a folder', () => {
         await expect(call).rejects.toThrow("Choose a pooling yourself: {pooling: 'mean'}.");
       });
       expect(await vectorsOf(loaded, ['a cat'], {pooling: 'mean'})).toHaveLength(1);
-      disposeModel(loaded.model);
     },
   );
 
@@ -220,13 +210,11 @@ describe('the modules of a folder', () => {
       Object.assign(hub, {sentence});
       await expect(vectorsOf({model, tokenizer}, ['a'])).rejects.toThrow(/is damaged|has no Pooling/);
     }
-    disposeModel(model);
   });
 });
 
 describe('the output of a classifier', () => {
   beforeAll(() => useBackend('cpu'));
-
   const letters = {encode: () => ({ids: [1, 10, 2]})};
 
   test.each(['bertClasses', 'bertTokenClasses', 'bertTiedWords', 'bertSpans', 'gpt2TiedHead'])(
@@ -241,7 +229,6 @@ describe('the output of a classifier', () => {
           await expect(embed(each, letters, ['a'])).rejects.toThrow(/comes from the head of \w+, and is no embedding/);
         }
       });
-      [adapted, model].forEach(disposeModel);
     },
   );
 
@@ -253,7 +240,5 @@ describe('the output of a classifier', () => {
     await expect(embed(classifier, letters, ['a'])).rejects.toThrow('comes from the softmax of layer "classes"');
     const vectors = await embed(projection, letters, ['a']);
     expect(vectors.shape).toEqual([1, 3]);
-    vectors.dispose();
-    [projection, classifier, model].forEach(disposeModel);
   });
 });

@@ -17,7 +17,7 @@ import {loadTransformer, TiedDense} from 'tfjs-lora/transformers';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {namedWeights} from '../../../src/platform/tfjs/weights';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {fixture} from './fixtures';
 import {LoRADense} from '../../../src/core/layers/loraDense';
 
@@ -57,149 +57,136 @@ function perturb(model: tf.LayersModel): void {
   );
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  describe.each(MODELS)('%s', (name, table) => {
-    test('has one tensor for the table and the head', async () => {
-      await withoutLeaks(async () => {
-        const model = await load(name);
-        const head = model.getLayer('lm_head');
-        expect(head.getClassName()).toBe('tfjs-lora/transformers>TiedDense');
-        expect(head.weights).toEqual([]);
-        const stored = decodeSafetensors(fixture(name).weights).tensors;
-        const sizes = [...stored.values()].map(({data}) => data!.length);
-        expect(model.countParams()).toBe(sizes.reduce((sum, size) => sum + size, 0));
-        expect(model.getLayer(table).weights.map(({originalName}) => originalName)).toEqual([`${table}/embeddings`]);
-        disposeModel(model);
-      });
-    });
-
-    test('is in a file with one table, and loads as it was', async () => {
+describe.each(MODELS)('%s', (name, table) => {
+  test('has one tensor for the table and the head', async () => {
+    await withoutLeaks(async () => {
       const model = await load(name);
-      const adapted = applyLoRA(model, {rank: 2, targets: [table, 'lm_head']});
-      perturb(adapted);
-      const [vocabulary, width] = model.getLayer(table).getWeights()[0]!.shape as [number, number];
-      for (const each of [model, adapted]) {
-        const artifacts = await saved(each);
-        const sizes = artifacts.weightSpecs!.filter(
-          ({shape}) => shape.length === 2 && Math.max(...shape) === vocabulary,
-        );
-        expect(sizes.filter(({shape}) => Math.min(...shape) === width).length).toBe(1);
-        const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts));
-        expect(outputOf(loaded, name)).toEqual(outputOf(each, name));
-        disposeModel(loaded);
-      }
-      [adapted, model].forEach(disposeModel);
+      const head = model.getLayer('lm_head');
+      expect(head.getClassName()).toBe('tfjs-lora/transformers>TiedDense');
+      expect(head.weights).toEqual([]);
+      const stored = decodeSafetensors(fixture(name).weights).tensors;
+      const sizes = [...stored.values()].map(({data}) => data!.length);
+      expect(model.countParams()).toBe(sizes.reduce((sum, size) => sum + size, 0));
+      expect(model.getLayer(table).weights.map(({originalName}) => originalName)).toEqual([`${table}/embeddings`]);
+      disposeModel(model);
     });
+  });
 
-    test.each([
-      ['the table', (at: string) => [at]],
-      ['the head', () => ['lm_head']],
-      ['both', (at: string) => [at, 'lm_head']],
-    ])('with an update of %s merges into two tables, and comes apart into one', async (_, targets) => {
-      await withoutLeaks(async () => {
-        const model = await load(name);
-        const before = outputOf(model, name);
-        const adapted = applyLoRA(model, {rank: 2, targets: targets(table)});
-        expect(outputOf(adapted, name)).toEqual(before);
-        perturb(adapted);
-        const merged = mergeLoRA(adapted);
-        expect(merged.getLayer('lm_head').getClassName()).toBe('Dense');
-        expect(outputOf(merged, name)).toBeAllClose(outputOf(adapted, name), {rtol: 1e-5, atol: 1e-5});
-        expect(outputOf(merged, name)).not.toBeAllClose(before, {rtol: 1e-3, atol: 1e-3});
-        const removed = removeLoRA(adapted);
-        expect(removed.getLayer('lm_head')).toBeInstanceOf(TiedDense);
-        expect(outputOf(removed, name)).toEqual(before);
-        expect(outputOf(model, name)).toEqual(before);
-        [merged, removed, adapted, model].forEach(disposeModel);
-      });
-    });
+  test('is in a file with one table, and loads as it was', async () => {
+    const model = await load(name);
+    const adapted = applyLoRA(model, {rank: 2, targets: [table, 'lm_head']});
+    perturb(adapted);
+    const [vocabulary, width] = model.getLayer(table).getWeights()[0]!.shape as [number, number];
+    for (const each of [model, adapted]) {
+      const artifacts = await saved(each);
+      const sizes = artifacts.weightSpecs!.filter(({shape}) => shape.length === 2 && Math.max(...shape) === vocabulary);
+      expect(sizes.filter(({shape}) => Math.min(...shape) === width).length).toBe(1);
+      const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts));
+      expect(outputOf(loaded, name)).toEqual(outputOf(each, name));
+    }
+  });
 
-    test('without an update of either stays one when it is merged', async () => {
+  test.each([
+    ['the table', (at: string) => [at]],
+    ['the head', () => ['lm_head']],
+    ['both', (at: string) => [at, 'lm_head']],
+  ])('with an update of %s merges into two tables, and comes apart into one', async (_, targets) => {
+    await withoutLeaks(async () => {
       const model = await load(name);
-      const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj|c_fc/]});
+      const before = outputOf(model, name);
+      const adapted = applyLoRA(model, {rank: 2, targets: targets(table)});
+      expect(outputOf(adapted, name)).toEqual(before);
       perturb(adapted);
       const merged = mergeLoRA(adapted);
-      expect(merged.getLayer('lm_head')).toBeInstanceOf(TiedDense);
+      expect(merged.getLayer('lm_head').getClassName()).toBe('Dense');
       expect(outputOf(merged, name)).toBeAllClose(outputOf(adapted, name), {rtol: 1e-5, atol: 1e-5});
-      [merged, adapted, model].forEach(disposeModel);
-    });
-
-    test('trained in full has the sum of the gradients of two tables', async () => {
-      const [one, two] = await Promise.all([load(name), load(name, false)]);
-      await withoutLeaks(() =>
-        tf.tidy(() => {
-          const target = tf.randomNormal(fixture(name).expected.shape, 0, 1, 'float32', 3);
-          const gradients = (model: tf.LayersModel) =>
-            tf.variableGrads(
-              () => tf.mean<tf.Scalar>(tf.square(tf.sub(model.apply(inputsFor(name)) as tf.Tensor, target))),
-              trainableVariables(model),
-            ).grads;
-          const of = (model: tf.LayersModel, layer: string, weight: string) =>
-            gradients(model)[(namedWeights(model.getLayer(layer)).get(weight)!.read() as tf.Variable).name]!;
-          const sum = tf.add(of(two, table, 'embeddings'), tf.transpose(of(two, 'lm_head', 'kernel')));
-          expect(numbers(of(one, table, 'embeddings'))).toBeAllClose(numbers(sum), {rtol: 1e-4, atol: 1e-6});
-        }),
-      );
-      const adapted = applyLoRA(one, {targets: [/q_proj|c_fc/], trainInFull: [table]});
-      adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
-      const target = tf.zeros(fixture(name).expected.shape);
-      const inputs = inputsFor(name);
-      await adapted.fit(inputs, target, {epochs: 1, verbose: 0});
-      const merged = mergeLoRA(adapted);
-      expect(merged.getLayer('lm_head')).toBeInstanceOf(TiedDense);
-      expect(outputOf(merged, name)).toBeAllClose(outputOf(adapted, name), {rtol: 1e-5, atol: 1e-5});
+      expect(outputOf(merged, name)).not.toBeAllClose(before, {rtol: 1e-3, atol: 1e-3});
       const removed = removeLoRA(adapted);
-      expect(outputOf(removed, name)).toEqual(outputOf(one, name));
-      tf.dispose([target, ...inputs]);
-      [removed, merged, adapted, one, two].forEach(disposeModel);
+      expect(removed.getLayer('lm_head')).toBeInstanceOf(TiedDense);
+      expect(outputOf(removed, name)).toEqual(before);
+      expect(outputOf(model, name)).toEqual(before);
+      [merged, removed, adapted, model].forEach(disposeModel);
     });
+  });
 
-    test.each<[string, Partial<LoRAConfig>]>([
-      ['LoRA', {}],
-      ['LoRA with dropout', {dropout: 0.4}],
-      ['DoRA', {method: 'dora'}],
-      ['DoRA with dropout', {method: 'dora', dropout: 0.4}],
-      ['LoRA-FA', {method: 'lora-fa'}],
-      ['VeRA', {method: 'vera'}],
-      ['IA³', {method: 'ia3'}],
-      ['IA³ of inputs', {method: 'ia3-feedforward'}],
-      ['LoHa', {method: 'loha'}],
-      ['PiSSA', {init: 'pissa'}],
-    ])('of the head, %s computes and trains as that of a head with a table of its own', async (_, options) => {
-      await withoutLeaks(async () => {
-        const [one, two] = await Promise.all([load(name), load(name, false)]);
-        const strength = options.method?.startsWith('ia3') === true ? {} : {rank: 2};
-        const config: LoRAConfig = {...strength, targets: ['lm_head'], seed: 5, ...options};
-        const [tied, apart] = [one, two].map(model => applyLoRA(model, config)) as [tf.LayersModel, tf.LayersModel];
-        expect(apart.getLayer('lm_head')).toBeInstanceOf(LoRADense);
-        [tied, apart].forEach(perturb);
-        const close = {rtol: 2e-4, atol: 2e-5};
-        expect(outputOf(tied, name)).toBeAllClose(outputOf(apart, name), close);
-        tf.tidy(() => {
-          const target = tf.randomNormal(fixture(name).expected.shape, 0, 1, 'float32', 3);
-          const [ours, theirs] = [tied, apart].map(model => {
-            const {grads} = tf.variableGrads(() => {
-              const y = model.apply(inputsFor(name), {training: true}) as tf.Tensor;
-              return tf.mean<tf.Scalar>(tf.square(tf.sub(y, target)));
-            }, trainableVariables(model));
-            return Object.values(grads);
-          });
-          expect(ours!.length).toBe(theirs!.length);
-          ours!.forEach((gradient, i) => expect(numbers(gradient)).toBeAllClose(numbers(theirs![i]!), close));
+  test('without an update of either stays one when it is merged', async () => {
+    const model = await load(name);
+    const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj|c_fc/]});
+    perturb(adapted);
+    const merged = mergeLoRA(adapted);
+    expect(merged.getLayer('lm_head')).toBeInstanceOf(TiedDense);
+    expect(outputOf(merged, name)).toBeAllClose(outputOf(adapted, name), {rtol: 1e-5, atol: 1e-5});
+  });
+
+  test('trained in full has the sum of the gradients of two tables', async () => {
+    const [one, two] = await Promise.all([load(name), load(name, false)]);
+    await withoutLeaks(() =>
+      tf.tidy(() => {
+        const target = tf.randomNormal(fixture(name).expected.shape, 0, 1, 'float32', 3);
+        const gradients = (model: tf.LayersModel) =>
+          tf.variableGrads(
+            () => tf.mean<tf.Scalar>(tf.square(tf.sub(model.apply(inputsFor(name)) as tf.Tensor, target))),
+            trainableVariables(model),
+          ).grads;
+        const of = (model: tf.LayersModel, layer: string, weight: string) =>
+          gradients(model)[(namedWeights(model.getLayer(layer)).get(weight)!.read() as tf.Variable).name]!;
+        const sum = tf.add(of(two, table, 'embeddings'), tf.transpose(of(two, 'lm_head', 'kernel')));
+        expect(numbers(of(one, table, 'embeddings'))).toBeAllClose(numbers(sum), {rtol: 1e-4, atol: 1e-6});
+      }),
+    );
+    const adapted = applyLoRA(one, {targets: [/q_proj|c_fc/], trainInFull: [table]});
+    adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+    const target = tf.zeros(fixture(name).expected.shape);
+    const inputs = inputsFor(name);
+    await adapted.fit(inputs, target, {epochs: 1, verbose: 0});
+    const merged = mergeLoRA(adapted);
+    expect(merged.getLayer('lm_head')).toBeInstanceOf(TiedDense);
+    expect(outputOf(merged, name)).toBeAllClose(outputOf(adapted, name), {rtol: 1e-5, atol: 1e-5});
+    const removed = removeLoRA(adapted);
+    expect(outputOf(removed, name)).toEqual(outputOf(one, name));
+  });
+
+  test.each<[string, Partial<LoRAConfig>]>([
+    ['LoRA', {}],
+    ['LoRA with dropout', {dropout: 0.4}],
+    ['DoRA', {method: 'dora'}],
+    ['DoRA with dropout', {method: 'dora', dropout: 0.4}],
+    ['LoRA-FA', {method: 'lora-fa'}],
+    ['VeRA', {method: 'vera'}],
+    ['IA³', {method: 'ia3'}],
+    ['IA³ of inputs', {method: 'ia3-feedforward'}],
+    ['LoHa', {method: 'loha'}],
+    ['PiSSA', {init: 'pissa'}],
+  ])('of the head, %s computes and trains as that of a head with a table of its own', async (_, options) => {
+    await withoutLeaks(async () => {
+      const [one, two] = await Promise.all([load(name), load(name, false)]);
+      const strength = options.method?.startsWith('ia3') === true ? {} : {rank: 2};
+      const config: LoRAConfig = {...strength, targets: ['lm_head'], seed: 5, ...options};
+      const [tied, apart] = [one, two].map(model => applyLoRA(model, config)) as [tf.LayersModel, tf.LayersModel];
+      expect(apart.getLayer('lm_head')).toBeInstanceOf(LoRADense);
+      [tied, apart].forEach(perturb);
+      const close = {rtol: 2e-4, atol: 2e-5};
+      expect(outputOf(tied, name)).toBeAllClose(outputOf(apart, name), close);
+      tf.tidy(() => {
+        const target = tf.randomNormal(fixture(name).expected.shape, 0, 1, 'float32', 3);
+        const [ours, theirs] = [tied, apart].map(model => {
+          const {grads} = tf.variableGrads(() => {
+            const y = model.apply(inputsFor(name), {training: true}) as tf.Tensor;
+            return tf.mean<tf.Scalar>(tf.square(tf.sub(y, target)));
+          }, trainableVariables(model));
+          return Object.values(grads);
         });
-        const merged = mergeLoRA(tied);
-        expect(outputOf(merged, name)).toBeAllClose(outputOf(tied, name), close);
-        [merged, tied, apart, one, two].forEach(disposeModel);
+        expect(ours!.length).toBe(theirs!.length);
+        ours!.forEach((gradient, i) => expect(numbers(gradient)).toBeAllClose(numbers(theirs![i]!), close));
       });
+      const merged = mergeLoRA(tied);
+      expect(outputOf(merged, name)).toBeAllClose(outputOf(tied, name), close);
+      [merged, tied, apart, one, two].forEach(disposeModel);
     });
   });
 });
 
 describe('a tied head', () => {
-  beforeAll(() => useBackend('cpu'));
-
   test('is in the plan for a model, and cannot be trained in full by its name', async () => {
     const model = await load('gpt2TiedHead');
     const plan = planLoRA(model, {rank: 2, targets: ['lm_head']});
@@ -212,7 +199,6 @@ describe('a tied head', () => {
       'Layer "lm_head": The layer computes with the table of "transformer/wte". Name that one, to train both uses of it; or ' +
         'give this layer a table of its own, by loadTransformer with {tied: false}.',
     );
-    disposeModel(model);
   });
 
   test('with an update becomes a separate Dense outside of a model too', async () => {
@@ -249,7 +235,6 @@ describe('a tied head', () => {
     });
     const {model} = await loadTransformer({config, weights: files});
     expect(outputOf(model, 'gpt2TiedHead').every(value => value === 0)).toBe(true);
-    disposeModel(model);
   });
 
   test('is refused what PEFT trained apart from the table', async () => {
@@ -259,7 +244,6 @@ describe('a tied head', () => {
       'lm_head: it shares the embedding of transformer/wte in this model, but not in the adapter. Load the model ' +
         'with loadTransformer and {tied: false}',
     );
-    disposeModel(model);
   });
 
   test('has an update or a table that trains, and not both, in an adapter for PEFT', async () => {
@@ -268,7 +252,6 @@ describe('a tied head', () => {
     await expect(exportPEFT(adapted)).rejects.toThrow(
       'transformer/wte: its embedding trains, and lm_head, which shares it, has another update.',
     );
-    [adapted, model].forEach(disposeModel);
   });
 
   test('says what it lacks where no table comes before it', () => {
@@ -283,7 +266,6 @@ describe('a tied head', () => {
     expect(() => new TiedDense({table: {name: 'words'}, name: 'head'}).apply(wide)).toThrow(
       '"head" takes states as wide as the table of "words", 2, got [null, null, 3].',
     );
-    table.dispose();
   });
 
   test('with a bias has what it says, adapted and merged too', async () => {
@@ -339,7 +321,5 @@ test("an update in MobileBERT's head, which PEFT ignores, is not exchanged with 
     return {config: files.config, weights};
   };
   await expect(loadAdapter(withUpdate(1), {model})).rejects.toThrow('PEFT ignores this update until it is merged');
-  const adapter = await loadAdapter(withUpdate(0), {model});
-  adapter.dispose();
-  [adapted, model].forEach(disposeModel);
+  await loadAdapter(withUpdate(0), {model});
 });

@@ -8,6 +8,8 @@ import {type LoadedTransformer, loadTransformer} from 'tfjs-lora/transformers';
 import {useBackend, withoutLeaks} from '../../helpers';
 import {fixture, wordTokenizer} from './fixtures';
 
+beforeAll(() => useBackend('cpu'));
+
 const {config, weights} = fixture('bert');
 const llama = fixture('llama');
 
@@ -27,8 +29,6 @@ function errorOf(loaded: object): LoRAError {
     return error as LoRAError;
   }
 }
-
-beforeAll(() => useBackend('cpu'));
 
 describe('a model of the hub has the tokenizer', () => {
   let folder: string;

@@ -23,7 +23,7 @@ import {quantizeBase} from 'tfjs-lora/quantized';
 import {addTokens, loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, withoutLeaks} from '../../helpers';
 import {fixture, wordTokenizer} from './fixtures';
 
 /** What PyTorch computed with an adapter of PEFT. */
@@ -74,94 +74,85 @@ const inputsOf = ({ids}: Pick<Expected, 'ids'>) => {
 const logitsOf = (model: tf.LayersModel, given: Pick<Expected, 'ids'>) =>
   tf.tidy(() => numbers(model.predict(inputsOf(given)) as tf.Tensor));
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-  beforeEach(() => tf.engine().startScope());
-  afterEach(() => tf.engine().endScope());
-
-  test.each(NAMES)('an adapter of PEFT computes what it does in PyTorch: %s', async name => {
-    const {config, weights, expected} = tokensFixture(name);
-    const base = await baseOf(expected.base, expected.logits.length / expected.ids.flat().length);
-    const model = applyLoRA(base, await loadAdapter({config, weights}, {model: base}));
-    expect(logitsOf(model, expected)).toBeAllClose(expected.logits, {atol: 1e-4, rtol: 1e-4});
-    const deltas = trainableVariables(model).filter(({name: own}) => own.includes('token_deltas'));
-    const gradient = tf.tidy(() => {
-      const loss = () => {
-        const logits = model.apply(inputsOf(expected), {training: true}) as tf.Tensor;
-        return tf.sum<tf.Scalar>(tf.mul(logits, tf.tensor(expected.weights, logits.shape)));
-      };
-      const {grads} = tf.variableGrads(loss, deltas);
-      return deltas.flatMap(({name: own}) => numbers(grads[own]!));
-    });
-    expect(gradient).toBeAllClose(expected.gradient, {atol: 1e-4, rtol: 1e-4});
-
-    // What is written is what was read, with the tokens by the path of their module.
-    const written = await exportPEFT(model);
-    const [own, given] = [written.weights, weights].map(bytes => decodeSafetensors(bytes).tensors);
-    expect([...own!.keys()].sort()).toEqual([...given!.keys()].sort());
-    given!.forEach(({shape, data}, key) => {
-      expect(own!.get(key)!.shape).toEqual(shape);
-      expect([...own!.get(key)!.data!]).toBeAllClose([...data!], {atol: 1e-6, rtol: 1e-6});
-    });
-    const asked = JSON.parse(config) as Record<string, unknown>;
-    const [indices] = Object.values(written.config.trainable_token_indices ?? {}) as number[][];
-    const modules = name.endsWith('Untied') ? ['model.embed_tokens', 'lm_head'] : ['model.embed_tokens'];
-    if (name.startsWith('alone')) {
-      const {peft_type, token_indices} = asked;
-      expect(written.config).toMatchObject({peft_type, token_indices, target_modules: modules});
-    } else {
-      expect(written.config.trainable_token_indices).toEqual(Object.fromEntries(modules.map(each => [each, indices])));
-      expect(
-        [asked.trainable_token_indices]
-          .flatMap(each => Object.values<unknown>(each as Record<string, unknown>))
-          .slice(0, 2),
-      ).toEqual(name === 'tied' || name === 'added' ? indices : modules.map(() => indices));
-    }
-
-    const merged = mergeLoRA(model);
-    expect(merged.layers.map(layer => layer.getClassName())).toEqual(base.layers.map(layer => layer.getClassName()));
-    expect(logitsOf(merged, expected)).toBeAllClose(expected.logits, {atol: 1e-4, rtol: 1e-4});
-    [merged, model, base].forEach(disposeModel);
+test.each(NAMES)('an adapter of PEFT computes what it does in PyTorch: %s', async name => {
+  const {config, weights, expected} = tokensFixture(name);
+  const base = await baseOf(expected.base, expected.logits.length / expected.ids.flat().length);
+  const model = applyLoRA(base, await loadAdapter({config, weights}, {model: base}));
+  expect(logitsOf(model, expected)).toBeAllClose(expected.logits, {atol: 1e-4, rtol: 1e-4});
+  const deltas = trainableVariables(model).filter(({name: own}) => own.includes('token_deltas'));
+  const gradient = tf.tidy(() => {
+    const loss = () => {
+      const logits = model.apply(inputsOf(expected), {training: true}) as tf.Tensor;
+      return tf.sum<tf.Scalar>(tf.mul(logits, tf.tensor(expected.weights, logits.shape)));
+    };
+    const {grads} = tf.variableGrads(loss, deltas);
+    return deltas.flatMap(({name: own}) => numbers(grads[own]!));
   });
+  expect(gradient).toBeAllClose(expected.gradient, {atol: 1e-4, rtol: 1e-4});
 
-  test('only the rows of the tokens train, in the tied head too', async () => {
-    const base = await baseOf('llamaTied');
-    const given = {ids: [[1, 3, 11, 7]]};
-    const before = logitsOf(base, given);
-    const model = applyLoRA(base, trainableTokens(base, [3, 11]));
+  // What is written is what was read, with the tokens by the path of their module.
+  const written = await exportPEFT(model);
+  const [own, given] = [written.weights, weights].map(bytes => decodeSafetensors(bytes).tensors);
+  expect([...own!.keys()].sort()).toEqual([...given!.keys()].sort());
+  given!.forEach(({shape, data}, key) => {
+    expect(own!.get(key)!.shape).toEqual(shape);
+    expect([...own!.get(key)!.data!]).toBeAllClose([...data!], {atol: 1e-6, rtol: 1e-6});
+  });
+  const asked = JSON.parse(config) as Record<string, unknown>;
+  const [indices] = Object.values(written.config.trainable_token_indices ?? {}) as number[][];
+  const modules = name.endsWith('Untied') ? ['model.embed_tokens', 'lm_head'] : ['model.embed_tokens'];
+  if (name.startsWith('alone')) {
+    const {peft_type, token_indices} = asked;
+    expect(written.config).toMatchObject({peft_type, token_indices, target_modules: modules});
+  } else {
+    expect(written.config.trainable_token_indices).toEqual(Object.fromEntries(modules.map(each => [each, indices])));
+    expect(
+      [asked.trainable_token_indices]
+        .flatMap(each => Object.values<unknown>(each as Record<string, unknown>))
+        .slice(0, 2),
+    ).toEqual(name === 'tied' || name === 'added' ? indices : modules.map(() => indices));
+  }
+
+  const merged = mergeLoRA(model);
+  expect(merged.layers.map(layer => layer.getClassName())).toEqual(base.layers.map(layer => layer.getClassName()));
+  expect(logitsOf(merged, expected)).toBeAllClose(expected.logits, {atol: 1e-4, rtol: 1e-4});
+});
+
+test('only the rows of the tokens train, in the tied head too', async () => {
+  const base = await baseOf('llamaTied');
+  const given = {ids: [[1, 3, 11, 7]]};
+  const before = logitsOf(base, given);
+  const model = applyLoRA(base, trainableTokens(base, [3, 11]));
+  expect(logitsOf(model, given)).toEqual(before);
+  expect(trainableVariables(model).map(({shape}) => shape)).toEqual([[2, 8]]);
+  model.compile({optimizer: tf.train.sgd(0.5), loss: 'meanSquaredError'});
+  const [inputs, targets] = [inputsOf(given), tf.ones([1, 4, 13])];
+  await model.trainOnBatch(inputs, targets);
+  tf.dispose([inputs, targets]);
+  const merged = mergeLoRA(model);
+  const [was, is] = [base, merged].map(
+    each => each.getLayer('model/embed_tokens').getWeights()[0]!.arraySync() as number[][],
+  );
+  expect(is!.flatMap((row, token) => (row.every((value, i) => value === was![token]![i]) ? [] : [token]))).toEqual([
+    3, 11,
+  ]);
+  expect(logitsOf(model, given)).toBeAllClose(logitsOf(merged, given), {atol: 1e-5, rtol: 1e-5});
+  withAdapter(model, null, () => {
     expect(logitsOf(model, given)).toEqual(before);
-    expect(trainableVariables(model).map(({shape}) => shape)).toEqual([[2, 8]]);
-    model.compile({optimizer: tf.train.sgd(0.5), loss: 'meanSquaredError'});
-    const [inputs, targets] = [inputsOf(given), tf.ones([1, 4, 13])];
-    await model.trainOnBatch(inputs, targets);
-    tf.dispose([inputs, targets]);
-    const merged = mergeLoRA(model);
-    const [was, is] = [base, merged].map(
-      each => each.getLayer('model/embed_tokens').getWeights()[0]!.arraySync() as number[][],
-    );
-    expect(is!.flatMap((row, token) => (row.every((value, i) => value === was![token]![i]) ? [] : [token]))).toEqual([
-      3, 11,
-    ]);
-    expect(logitsOf(model, given)).toBeAllClose(logitsOf(merged, given), {atol: 1e-5, rtol: 1e-5});
-    withAdapter(model, null, () => {
-      expect(logitsOf(model, given)).toEqual(before);
-    });
-    [merged, model, base].forEach(disposeModel);
   });
+});
 
-  test('a quantized table trains its tokens as floats would', async () => {
-    const base = await baseOf('llamaTied');
-    const quantized = await quantizeBase(base, {bits: 8, targets: ['Embedding']});
-    const {config, weights, expected} = tokensFixture('tied');
-    const model = applyLoRA(quantized, await loadAdapter({config, weights}, {model: quantized}));
-    // PEFT's rows are taken as they are, whatever the base lost.
-    const merged = mergeLoRA(model);
-    const row = (each: tf.LayersModel) => numbers(tf.slice(each.getLayer(EMBEDDING).getWeights()[0]!, [3, 0], [1, 8]));
-    const plain = mergeLoRA(applyLoRA(base, await loadAdapter({config, weights}, {model: base})));
-    expect(row(merged)).toBeAllClose(row(plain), {atol: 1e-6, rtol: 1e-6});
-    expect(logitsOf(model, expected)).toBeAllClose(logitsOf(merged, expected), {atol: 1e-4, rtol: 1e-4});
-    [plain, merged, model, quantized, base].forEach(disposeModel);
-  });
+test('a quantized table trains its tokens as floats would', async () => {
+  const base = await baseOf('llamaTied');
+  const quantized = await quantizeBase(base, {bits: 8, targets: ['Embedding']});
+  const {config, weights, expected} = tokensFixture('tied');
+  const model = applyLoRA(quantized, await loadAdapter({config, weights}, {model: quantized}));
+  // PEFT's rows are taken as they are, whatever the base lost.
+  const merged = mergeLoRA(model);
+  const row = (each: tf.LayersModel) => numbers(tf.slice(each.getLayer(EMBEDDING).getWeights()[0]!, [3, 0], [1, 8]));
+  const plain = mergeLoRA(applyLoRA(base, await loadAdapter({config, weights}, {model: base})));
+  expect(row(merged)).toBeAllClose(row(plain), {atol: 1e-6, rtol: 1e-6});
+  expect(logitsOf(model, expected)).toBeAllClose(logitsOf(merged, expected), {atol: 1e-4, rtol: 1e-4});
 });
 
 describe('as a value', () => {
@@ -169,7 +160,6 @@ describe('as a value', () => {
   const given = {ids: [[1, 3, 11, 7]]};
 
   beforeAll(async () => {
-    await useBackend('cpu');
     base = await baseOf('llamaTied');
   });
 
@@ -201,8 +191,6 @@ describe('as a value', () => {
     expect(logitsOf(loaded, given)).toEqual(expected);
     setAdapter(loaded, read);
     expect(logitsOf(loaded, given)).toBeAllClose(expected, {atol: 1e-2});
-    read.dispose();
-    [loaded, model].forEach(disposeModel);
   });
 
   test('another adapter may train other tokens, and nothing leaks', async () => {
@@ -227,7 +215,6 @@ describe('as a value', () => {
     });
     await expect(convertToLoRA(base, {adapter: one})).rejects.toThrow('"lm_head" uses the tokens that train');
     await expect(combineAdapters([{adapter: one, weight: 1}])).rejects.toThrow('tokens, whose updates cannot be added');
-    tf.dispose([one.tensors, other.tensors]);
   });
 
   test('a loss in chunks of positions trains the rows of a tied head too', async () => {
@@ -257,7 +244,6 @@ describe('as a value', () => {
     expect(error).toBeLessThan(1e-5);
     const plain = applyLoRA(untied, adapter);
     expect(logitsOf(plain, given)).toBeAllClose(logitsOf(model, given), {atol: 1e-4});
-    [plain, model, untied].forEach(disposeModel);
   });
 
   test('what cannot be is refused by name, and leaves nothing', async () => {
@@ -289,7 +275,6 @@ describe('as a value', () => {
     expect(() => applyLoRA(base, withTokens([-1]))).toThrow('tokens must be 1 different token ids');
     expect(() => applyLoRA(base, withTokens([1, 2]))).toThrow('tokens must be 1 different token ids');
     expect(() => applyLoRA(base, withTokens(undefined))).toThrow('takes the tokens that train');
-    adapter.dispose();
   });
 
   test('files of PEFT that do not fit are refused', async () => {

@@ -7,6 +7,8 @@ import {useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 import {fixture} from './fixtures';
 
+beforeAll(() => useBackend('cpu'));
+
 // A MobileBERT whose config switches off two kinds of its layers, and an adapter by PEFT with all linear modules.
 
 const {config, weights, adapter: files} = fixture('mobilebertUnused');
@@ -39,8 +41,6 @@ function renamed(rename: (name: string) => string | undefined) {
   return {...files, weights: encodeSafetensors(tensors)};
 }
 
-beforeAll(() => useBackend('cpu'));
-
 test('modules that a model does not compute with are left out of an adapter, which a warning says', async () => {
   await withoutLeaks(async () => {
     const model = await loaded();
@@ -56,7 +56,6 @@ test('a saved and loaded model knows them too', async () => {
   const model = await loaded();
   const again = await reloaded(model);
   expect(await importedInto(again)).toEqual(await importedInto(model));
-  [again, model].forEach(disposeModel);
 });
 
 test('a pooler that the model computes with is not among them', async () => {
@@ -64,7 +63,6 @@ test('a pooler that the model computes with is not among them', async () => {
   const {paths, warnings} = await importedInto(model);
   expect(warnings).toEqual([`${WARNING}${SWITCHED_OFF}.`]);
   expect(paths).toContain('pooler/dense');
-  disposeModel(model);
 });
 
 test('modules that the class does not have are still refused', async () => {
@@ -73,7 +71,6 @@ test('modules that the class does not have are still refused', async () => {
   await withoutLeaks(() =>
     expect(importedInto(model, others)).rejects.toThrow('pooler.other: there is no such layer.'),
   );
-  disposeModel(model);
 });
 
 test('an adapter for nothing else is refused', async () => {
@@ -85,5 +82,4 @@ test('an adapter for nothing else is refused', async () => {
         'class that uses them.',
     ),
   );
-  disposeModel(model);
 });

@@ -1,7 +1,7 @@
-import {disposeModel, planLoRA} from 'tfjs-lora';
+import {planLoRA} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
-import {useBackend} from '../../helpers';
 import {fixture, NAMES} from './fixtures';
+import {useBackend} from '../../helpers';
 
 beforeAll(() => useBackend('cpu'));
 
@@ -22,7 +22,6 @@ test.each(NAMES.filter(name => !CONVOLUTIONAL.test(name)))(
     expect(adapted.length).toBeGreaterThan(3);
     expect(adapted.filter(({className}) => className !== 'Dense')).toEqual([]);
     expect(adapted.map(({path}) => path).filter(path => HEADS.test(path))).toEqual([]);
-    disposeModel(model);
   },
 );
 
@@ -35,5 +34,4 @@ test.each(NAMES.filter(name => CONVOLUTIONAL.test(name)))('%s: convolutions are 
   expect(classesOf('adapted')).toContain('Conv2D');
   // One filter of few weights for each channel has nothing that a low rank would save.
   expect(classesOf('skipped').filter(className => className !== 'DepthwiseConv2D')).toEqual([]);
-  disposeModel(model);
 });

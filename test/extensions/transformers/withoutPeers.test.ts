@@ -1,7 +1,9 @@
 import {disposeModel} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
-import {useBackend} from '../../helpers';
 import {fixture} from './fixtures';
+import {useBackend} from '../../helpers';
+
+beforeAll(() => useBackend('cpu'));
 
 const {config, weights} = fixture('bert');
 
@@ -9,8 +11,6 @@ const {config, weights} = fixture('bert');
 jest.mock('@huggingface/tokenizers', () => {
   throw new Error("Cannot find package '@huggingface/tokenizers'");
 });
-
-beforeAll(() => useBackend('cpu'));
 
 test('without @huggingface/tokenizers a model loads, and its tokenizer says what to install', async () => {
   const tokenizer = new Blob(['{}']);

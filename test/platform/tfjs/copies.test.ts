@@ -21,8 +21,8 @@ import {
   withAdapter,
 } from '../../../src';
 import {adaptLayer} from '../../../src/layers';
-import {useBackend} from '../../helpers';
 import {cnn, MemoryHandler, mlp} from '../../models';
+import {useBackend} from '../../helpers';
 
 type Tfjs = typeof tf;
 
@@ -64,7 +64,6 @@ beforeAll(async () => {
   copy = load();
   stranger = there(load);
   there(() => stranger.enableProdMode());
-  jest.restoreAllMocks();
 });
 
 const MESSAGE = /is of another copy of TensorFlow\.js than .*npm ls @tensorflow\/tfjs-layers.*npm dedupe/;

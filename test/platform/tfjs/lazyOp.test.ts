@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/backends/backends';
 import {runLazyOp} from '../../../src/platform/tfjs/lazyOp';
-import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
+import {withoutLeaks} from '../../helpers';
 
 /** `x²`, by its own gradient, that tells how many buffers there are when it is gone through. */
 function square(x: tf.Tensor, seen: number[] = []): tf.Tensor {
@@ -21,99 +20,84 @@ function same(x: tf.Tensor): tf.Tensor {
   return runLazyOp({inputs: {x}, save: {}, forward: () => tf.clone(x), gradient: dy => ({x: () => dy})});
 }
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(async () => {
-    await useBackend(backend);
-  });
-
-  test('a backward pass holds no more the deeper the model is', () => {
-    const peak = (depth: number) => {
-      const seen: number[] = [];
-      tf.tidy(() => {
-        tf.grad(x => {
-          let y = x;
-          for (let i = 0; i < depth; i++) {
-            y = square(y, seen);
-          }
-          return tf.sum(y);
-        })(tf.ones([4]));
-      });
-      return seen;
-    };
-    const seen = peak(12);
-    // Each operation gone through frees the gradient it was given and the input that was saved, and makes one gradient.
-    expect(seen.at(-1)!).toBeLessThan(seen[1]!);
-  });
-
-  test('gradients are those of tfjs', () => {
+test('a backward pass holds no more the deeper the model is', () => {
+  const peak = (depth: number) => {
+    const seen: number[] = [];
     tf.tidy(() => {
-      const x = tf.tensor1d([0.5, -1, 2]);
-      const mixed = (f: (z: tf.Tensor) => tf.Tensor) => (z: tf.Tensor) => {
-        const y = f(same(f(z)));
-        return tf.add(tf.mul(same(y), f(z)), same(same(y)));
-      };
-      const [actual, expected] = [square, tf.square].map(f =>
-        tf
-          .grad(mixed(z => f(z)))(x)
-          .dataSync(),
-      );
-      expect(actual).toBeAllClose(expected!, {rtol: 1e-6, atol: 1e-6});
+      tf.grad(x => {
+        let y = x;
+        for (let i = 0; i < depth; i++) {
+          y = square(y, seen);
+        }
+        return tf.sum(y);
+      })(tf.ones([4]));
     });
-  });
+    return seen;
+  };
+  const seen = peak(12);
+  // Each operation gone through frees the gradient it was given and the input that was saved, and makes one gradient.
+  expect(seen.at(-1)!).toBeLessThan(seen[1]!);
+});
 
-  test('a gradient that the caller brings stays the caller’s', () => {
-    tf.tidy(() => {
-      const [x, dy] = [tf.tensor1d([1, 2]), tf.tensor1d([3, 4])];
-      const gradient = tf.grad(z => same(same(square(square(z)))))(x, dy);
-      expect(dy.isDisposed).toBe(false);
-      expect([...dy.dataSync()]).toEqual([3, 4]);
-      expect([...gradient.dataSync()]).toEqual([12, 128]);
-    });
-  });
+test('gradients are those of tfjs', () => {
+  const x = tf.tensor1d([0.5, -1, 2]);
+  const mixed = (f: (z: tf.Tensor) => tf.Tensor) => (z: tf.Tensor) => {
+    const y = f(same(f(z)));
+    return tf.add(tf.mul(same(y), f(z)), same(same(y)));
+  };
+  const [actual, expected] = [square, tf.square].map(f =>
+    tf
+      .grad(mixed(z => f(z)))(x)
+      .dataSync(),
+  );
+  expect(actual).toBeAllClose(expected!, {rtol: 1e-6, atol: 1e-6});
+});
 
-  test('a gradient of a gradient has what it needs', () => {
-    tf.tidy(() => {
-      const cube = (z: tf.Tensor) => tf.mul(square(z), z);
-      const second = tf.grad(z => tf.sum(tf.grad(cube)(z)))(tf.tensor1d([2, 3]));
-      expect(second.dataSync()).toBeAllClose([12, 18], {rtol: 1e-5, atol: 1e-5});
-    });
-  });
+test('a gradient that the caller brings stays the caller’s', () => {
+  const [x, dy] = [tf.tensor1d([1, 2]), tf.tensor1d([3, 4])];
+  const gradient = tf.grad(z => same(same(square(square(z)))))(x, dy);
+  expect(dy.isDisposed).toBe(false);
+  expect([...dy.dataSync()]).toEqual([3, 4]);
+  expect([...gradient.dataSync()]).toEqual([12, 128]);
+});
 
-  test('what tfjs saves for shapes is freed at the first operation, and gradients stay the same', () => {
-    tf.tidy(() => {
-      const x = tf.tensor2d([[0.5, -1, 2]]);
-      const saved: boolean[] = [];
-      const looking = (z: tf.Tensor) =>
-        runLazyOp({
-          inputs: {z},
-          save: {z: true},
-          forward: () => tf.square(z),
-          gradient: (dy, {z: own}) => {
-            const tape = tf.engine().state.activeTape as unknown as {kernelName: string; saved?: tf.Tensor[]}[];
-            const shaping = tape.filter(({kernelName}) => !/^(TfjsLoRA|Sum|Multiply)/.test(kernelName));
-            saved.push(...shaping.flatMap(node => (node.saved ?? []).map(({isDisposed}) => isDisposed)));
-            return {z: () => tf.mul(dy, tf.mul(own, 2))};
-          },
-        });
-      const shaped = (f: (z: tf.Tensor) => tf.Tensor) => (z: tf.Tensor) => {
-        const y = tf.sub(tf.add(tf.reshape(z, [3, 1]), z), tf.expandDims(tf.reshape(z, [3]), 0));
-        return f(tf.concat([y, tf.mul(y, 3)], 0));
-      };
-      const [actual, expected] = [looking, tf.square].map(f =>
-        tf
-          .grad(shaped(z => f(z)))(x)
-          .dataSync(),
-      );
-      expect(actual).toBeAllClose(expected!, {rtol: 1e-6, atol: 1e-6});
-      expect(saved).toEqual(Array.from({length: 9}, () => true));
-    });
-  });
+test('a gradient of a gradient has what it needs', () => {
+  const cube = (z: tf.Tensor) => tf.mul(square(z), z);
+  const second = tf.grad(z => tf.sum(tf.grad(cube)(z)))(tf.tensor1d([2, 3]));
+  expect(second.dataSync()).toBeAllClose([12, 18], {rtol: 1e-5, atol: 1e-5});
+});
 
-  test('after a step nothing is left', async () => {
-    const x = tf.tensor1d([1, 2]);
-    await withoutLeaks(() => {
-      tf.dispose(tf.grad(z => tf.sum(square(same(square(z)))))(x));
+test('what tfjs saves for shapes is freed at the first operation, and gradients stay the same', () => {
+  const x = tf.tensor2d([[0.5, -1, 2]]);
+  const saved: boolean[] = [];
+  const looking = (z: tf.Tensor) =>
+    runLazyOp({
+      inputs: {z},
+      save: {z: true},
+      forward: () => tf.square(z),
+      gradient: (dy, {z: own}) => {
+        const tape = tf.engine().state.activeTape as unknown as {kernelName: string; saved?: tf.Tensor[]}[];
+        const shaping = tape.filter(({kernelName}) => !/^(TfjsLoRA|Sum|Multiply)/.test(kernelName));
+        saved.push(...shaping.flatMap(node => (node.saved ?? []).map(({isDisposed}) => isDisposed)));
+        return {z: () => tf.mul(dy, tf.mul(own, 2))};
+      },
     });
-    x.dispose();
+  const shaped = (f: (z: tf.Tensor) => tf.Tensor) => (z: tf.Tensor) => {
+    const y = tf.sub(tf.add(tf.reshape(z, [3, 1]), z), tf.expandDims(tf.reshape(z, [3]), 0));
+    return f(tf.concat([y, tf.mul(y, 3)], 0));
+  };
+  const [actual, expected] = [looking, tf.square].map(f =>
+    tf
+      .grad(shaped(z => f(z)))(x)
+      .dataSync(),
+  );
+  expect(actual).toBeAllClose(expected!, {rtol: 1e-6, atol: 1e-6});
+  expect(saved).toEqual(Array.from({length: 9}, () => true));
+});
+
+test('after a step nothing is left', async () => {
+  const x = tf.tensor1d([1, 2]);
+  await withoutLeaks(() => {
+    tf.dispose(tf.grad(z => tf.sum(square(same(square(z)))))(x));
   });
 });

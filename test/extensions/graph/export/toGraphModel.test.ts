@@ -4,11 +4,9 @@ import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import {Gelu} from 'tfjs-lora/transformers';
 import {disposeModel} from '../../../../src/core/rewire/dispose';
 import type {CallOptions, CallProgress} from '../../../../src/platform/signals';
-import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
+import {numbers, random, withoutLeaks} from '../../../helpers';
 import {stirFactors} from '../../../models';
 import {artifactsOf, converted, convolution, graphOf, input, node, outputsOf, reloadedGraph} from '../graphs';
-
-beforeEach(() => useBackend('wasm'));
 
 const signature = {
   inputs: {

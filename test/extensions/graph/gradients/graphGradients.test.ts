@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../../src/backends/backends';
 import {registerGraphGradients} from '../../../../src/extensions/graph/gradients/graphGradients';
 import {einsumByProducts} from '../../../../src/extensions/graph/gradients/einsum';
 import {BACKENDS, numbers, random, useBackend} from '../../../helpers';
@@ -152,12 +151,12 @@ const CASES: GradientCase[] = [
   ['ResizeBilinear by corners', x4, x => tf.image.resizeBilinear(x as tf.Tensor4D, [7, 9], true, false)],
 ];
 
-describe.each(BACKENDS)('on %s the gradient agrees with differences for', backend => {
+describe('the gradient agrees with differences for', () => {
   test.each(CASES)('%s', async (_, make, f) => {
     await useBackend('cpu');
     const x = make();
     const expected = await byDifferences(f, x);
-    await useBackend(backend);
+    await useBackend('wasm');
     const gradient = tf.grad(z => weighted(f(z)))(make());
     expect(gradient.shape).toEqual(x.shape);
     expect(numbers(gradient)).toBeAllClose(expected, {atol: 1e-3, rtol: 1e-3});
@@ -169,7 +168,7 @@ describe.each(BACKENDS)('on %s the gradient agrees with differences for', backen
     for (const [at, operand] of operands.entries()) {
       const f = (z: tf.Tensor) => tf.einsum(equation, ...operands.map((other, i) => (i === at ? z : other)));
       const expected = await byDifferences(f, operand);
-      await useBackend(backend);
+      await useBackend('wasm');
       const gradient = tf.grad(z => weighted(f(z)))(operand);
       expect(numbers(gradient)).toBeAllClose(expected, {atol: 1e-3, rtol: 1e-3});
     }

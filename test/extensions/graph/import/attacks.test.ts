@@ -1,12 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, getAdapter, loadAdapter, replaceHead, saveAdapter} from 'tfjs-lora';
 import {fromGraphModel} from 'tfjs-lora/graph';
-import {useBackend, withoutLeaks} from '../../../helpers';
+import {withoutLeaks} from '../../../helpers';
 import {MemoryHandler} from '../../../models';
 import {countingCalls, expectLinear} from '../../../work';
 import {graphOf, input, integers, node} from '../graphs';
-
-beforeEach(() => useBackend('cpu'));
 
 const dims = () => tf.tensor1d([100_000, 100_000], 'int32');
 

@@ -3,11 +3,9 @@ import {applyLoRA} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import type {GraphNode} from '../../../../src/extensions/graph/graphDef';
 import {disposeModel} from '../../../../src/core/rewire/dispose';
-import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
+import {numbers, random, withoutLeaks} from '../../../helpers';
 import {stirFactors} from '../../../models';
 import {graphOf, input, node} from '../graphs';
-
-beforeEach(() => useBackend('wasm'));
 
 const x = () => random([3, 4], 1);
 

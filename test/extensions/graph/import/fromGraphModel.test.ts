@@ -8,8 +8,6 @@ import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
 import {stirFactors} from '../../../models';
 import {converted, convolution, graphOf, input, node, outputsOf, reloaded} from '../graphs';
 
-beforeEach(() => useBackend('wasm'));
-
 /** A graph for one image: a convolution, what no layer computes, and a product behind two calls. */
 function small(): Promise<tf.GraphModel> {
   const call = 'StatefulPartitionedCall/PartitionedCall/';

@@ -1,8 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {GraphOp, type GraphFragment} from '../../../../src/extensions/graph/import/graphOp';
-import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
-
-beforeEach(() => useBackend('wasm'));
+import {numbers, random, withoutLeaks} from '../../../helpers';
 
 function layerOf(fragment: Partial<GraphFragment>, name = 'op'): GraphOp {
   const whole = {weights: [], constants: [], outputs: [{index: 0, dtype: 'float32'}], ...fragment};

@@ -3,8 +3,6 @@ import {fromGraphModel} from '../../../../src/graph';
 import {numbers, useBackend, withoutLeaks} from '../../../helpers';
 import {graphOf, input, node} from '../graphs';
 
-beforeEach(() => useBackend('cpu'));
-
 /** The numbers above zero, and how many they are: what is behind the Where hangs on what is in the input. */
 const positives = () =>
   graphOf(

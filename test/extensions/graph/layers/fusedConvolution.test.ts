@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, mergeLoRA, removeLoRA} from 'tfjs-lora';
 import {FusedConv2D, FusedDepthwiseConv2D} from '../../../../src/extensions/graph/layers/fusedConvolution';
-import {BACKENDS, differentiate, expectGradients, kernelsOf, numbers, on, random, useBackend} from '../../../helpers';
+import {differentiate, expectGradients, kernelsOf, numbers, on, random, useBackend} from '../../../helpers';
 import {stir, stirFactors} from '../../../models';
 
 const x = () => random([2, 6, 7, 3], 1);
@@ -22,41 +22,35 @@ const depthwise = (fused: boolean) => {
   return fused ? new FusedDepthwiseConv2D({...config, kernelSize: [3, 3]}) : tf.layers.depthwiseConv2d(config);
 };
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeEach(() => useBackend(backend));
+test('a fused convolution computes what the stock layer computes, to the last bit', () => {
+  const [fused, stock] = [true, false].map(kind => modelOf(conv(kind)).predict(x()) as tf.Tensor);
+  expect(numbers(fused!)).toEqual(numbers(stock!));
+});
 
-  test('a fused convolution computes what the stock layer computes, to the last bit', () => {
-    const [fused, stock] = [true, false].map(kind => modelOf(conv(kind)).predict(x()) as tf.Tensor);
-    expect(numbers(fused!)).toEqual(numbers(stock!));
-  });
+test('a fused depthwise convolution computes what the stock layer computes', () => {
+  const [fused, stock] = [true, false].map(kind => modelOf(depthwise(kind)).predict(x()) as tf.Tensor);
+  expect(numbers(fused!)).toBeAllClose(numbers(stock!));
+});
 
-  test('a fused depthwise convolution computes what the stock layer computes', () => {
-    const [fused, stock] = [true, false].map(kind => modelOf(depthwise(kind)).predict(x()) as tf.Tensor);
-    expect(numbers(fused!)).toBeAllClose(numbers(stock!));
+test.each([
+  ['Conv2D', conv],
+  ['DepthwiseConv2D', depthwise],
+])('an adapted one computes at birth what its base computes, and trains like an adapted %s', (name, make) => {
+  const [fused, stock] = [true, false].map(kind => {
+    const base = modelOf(make(kind));
+    const model = applyLoRA(base, {rank: 2, seed: 1, targets: [name]});
+    expect(numbers(model.predict(x()) as tf.Tensor)).toEqual(numbers(base.predict(x()) as tf.Tensor));
+    stirFactors(model);
+    const weights = model.trainableWeights.map(weight => weight.read() as tf.Variable);
+    const {grads} = tf.variableGrads(
+      () => tf.sum<tf.Scalar>(tf.square(model.apply(x(), {training: true}) as tf.Tensor)),
+      weights,
+    );
+    expect(numbers(mergeLoRA(model).predict(x()) as tf.Tensor)).toBeAllClose(numbers(model.predict(x()) as tf.Tensor));
+    expect(numbers(removeLoRA(model).predict(x()) as tf.Tensor)).toEqual(numbers(base.predict(x()) as tf.Tensor));
+    return weights.map(({name: key}) => numbers(grads[key]!));
   });
-
-  test.each([
-    ['Conv2D', conv],
-    ['DepthwiseConv2D', depthwise],
-  ])('an adapted one computes at birth what its base computes, and trains like an adapted %s', (name, make) => {
-    const [fused, stock] = [true, false].map(kind => {
-      const base = modelOf(make(kind));
-      const model = applyLoRA(base, {rank: 2, seed: 1, targets: [name]});
-      expect(numbers(model.predict(x()) as tf.Tensor)).toEqual(numbers(base.predict(x()) as tf.Tensor));
-      stirFactors(model);
-      const weights = model.trainableWeights.map(weight => weight.read() as tf.Variable);
-      const {grads} = tf.variableGrads(
-        () => tf.sum<tf.Scalar>(tf.square(model.apply(x(), {training: true}) as tf.Tensor)),
-        weights,
-      );
-      expect(numbers(mergeLoRA(model).predict(x()) as tf.Tensor)).toBeAllClose(
-        numbers(model.predict(x()) as tf.Tensor),
-      );
-      expect(numbers(removeLoRA(model).predict(x()) as tf.Tensor)).toEqual(numbers(base.predict(x()) as tf.Tensor));
-      return weights.map(({name: key}) => numbers(grads[key]!));
-    });
-    expectGradients(fused!, stock!);
-  });
+  expectGradients(fused!, stock!);
 });
 
 test('the fused kernels are what runs', async () => {

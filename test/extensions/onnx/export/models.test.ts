@@ -58,7 +58,6 @@ test('images are transposed where they come in, and where something needs their 
     ...['Transpose', 'Conv', 'Relu', 'BatchNormalization', 'LeakyRelu', 'MaxPool', 'Conv'],
     ...['Transpose', 'Flatten', 'MatMul', 'Add'],
   ]);
-  disposeModel(model);
 });
 
 test('names and sizes are those of the model, and open sizes have names', async () => {
@@ -78,7 +77,6 @@ test('names and sizes are those of the model, and open sizes have names', async 
     {name: 'image:1', type: 1, shape: ['batch', null, 8, 3]},
   ]);
   expect(opsets.get('')).toBe(17);
-  disposeModel(model);
 });
 
 test('an adapted model is merged, and stays as it is', async () => {
@@ -108,7 +106,6 @@ test('weights of 16 bits are half as large, and rounded', async () => {
   const [actual] = again.getWeights();
   expect(numbers(actual!)).toBeAllClose(numbers(kernel!), {rtol: 2 ** -11, atol: 2 ** -24});
   expect(numbers(actual!)).not.toEqual(numbers(kernel!));
-  [again, model].forEach(disposeModel);
 });
 
 test('a weight that two calls share is written once', async () => {
@@ -118,7 +115,6 @@ test('a weight that two calls share is written once', async () => {
   const {nodes, initializers} = readOnnx(await toONNX(model)).graph;
   expect(initializers.size).toBe(1);
   expect(nodes.map(({inputs}) => inputs[1])).toEqual([...initializers.keys(), ...initializers.keys()]);
-  disposeModel(model);
 });
 
 describe('refuses', () => {
@@ -153,12 +149,10 @@ describe('refuses', () => {
     await expect(toONNX(model, {allowNonFinite: true})).resolves.toBeInstanceOf(Uint8Array);
     await expect(toONNX(model, {dtype: 'int8'} as never)).rejects.toThrow("dtype must be 'float32' or 'float16'");
     await expect(toONNX(model, {opset: 9} as never)).rejects.toThrow('There is no option "opset"');
-    disposeModel(model);
   });
 
   test('a call that is aborted', async () => {
     const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [1]})]});
     await expect(toONNX(model, {signal: AbortSignal.abort()})).rejects.toMatchObject({code: 'ERR_ABORTED'});
-    disposeModel(model);
   });
 });

@@ -12,12 +12,11 @@ import {RelativeBias} from '../../../../src/extensions/transformers/layers/relat
 import {disposeModel} from '../../../../src/index';
 import {toONNX} from '../../../../src/onnx';
 import {loadTransformer} from '../../../../src/transformers';
-import {useBackend} from '../../../helpers';
 import {fixture} from '../../transformers/fixtures';
 import {MODELS} from './models';
+import {useBackend} from '../../../helpers';
 
 beforeAll(() => useBackend('cpu'));
-afterEach(() => jest.restoreAllMocks());
 
 /** Transformers that have a layer of every class between them. */
 const TRANSFORMERS = [
@@ -52,7 +51,6 @@ const OTHERS: readonly (() => tf.LayersModel)[] = [
 test('a bias for distances is written for texts so short that no distance is far', async () => {
   const model = modelOf([5, 2], new RelativeBias({heads: 2, maxDistance: 100}));
   await expect(toONNX(model)).resolves.toBeInstanceOf(Uint8Array);
-  disposeModel(model);
 });
 
 test('all settings of all layers are written, or change no predictions', async () => {
@@ -106,5 +104,4 @@ test('a setting that the writer does not know is refused by the names of its lay
       'Layer "second": The class LSTM with clip: 3 cannot be written.',
     ],
   });
-  disposeModel(model);
 });

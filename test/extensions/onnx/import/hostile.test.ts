@@ -5,7 +5,7 @@ import {Planner} from '../../../../src/extensions/graph/import/planner';
 import {useBackend, withoutLeaks} from '../../../helpers';
 import {type FileEntries, floats, int, integers, ints, type Message, onnxFile, text, value} from '../files';
 
-beforeEach(() => useBackend('cpu'));
+beforeAll(() => useBackend('cpu'));
 
 /** What an import may compute with at most: values that kernels read or write, and bytes that it holds at once. */
 const MOST_WORK = 2 ** 25;
@@ -228,7 +228,6 @@ test('the layers of one node have short names', async () => {
   const model = await fromONNX(chain('Sum', 1, 300));
   const lengths = model.layers.map(({name}) => name.length);
   expect(Math.max(...lengths)).toBeLessThan(30);
-  model.dispose();
 });
 
 test('functions that call each other without end are refused, even if they have no nodes', async () => {

@@ -11,7 +11,7 @@ import {
   SequencePooling,
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../../helpers';
+import {numbers, random, withoutLeaks} from '../../../helpers';
 import {Scaling} from '../../../../src/extensions/transformers/layers/scaling';
 
 const three = (positions: number, width: number, keyWidth = width) => [
@@ -20,9 +20,7 @@ const three = (positions: number, width: number, keyWidth = width) => [
   random<tf.Rank.R3>([2, positions, keyWidth], 3),
 ];
 
-describe.each(BACKENDS)('on %s attention', backend => {
-  beforeAll(() => useBackend(backend));
-
+describe('attention', () => {
   test.each<[string, AttentionArgs]>([
     ['with plain positions', {heads: 2, causal: true, cache: true}],
     [
@@ -58,25 +56,21 @@ describe.each(BACKENDS)('on %s attention', backend => {
   });
 
   test('rotated by the same angles, it depends on distances only', () => {
-    tf.tidy(() => {
-      const [q, k] = [random<tf.Rank.R3>([1, 1, 6], 1), random<tf.Rank.R3>([1, 1, 6], 2)];
-      const layer = new Attention({heads: 1, causal: true, cache: true, rotary: {base: 10}});
-      // One key two positions back: the weight of it against its own stays the same wherever both stand.
-      const outputs = [0, 7].map(shift => {
-        const before = tf.zeros([1, shift, 6]);
-        const first = layer.apply([q, k, tf.ones([1, 1, 6]), before, before]) as tf.Tensor[];
-        const mask = tf.concat([tf.zeros([1, shift]), tf.ones([1, 2])], 1);
-        const [y] = layer.apply([q, k, tf.zeros([1, 1, 6]), mask, first[1]!, first[2]!]) as tf.Tensor[];
-        return numbers(y!);
-      });
-      expect(outputs[1]!).toBeAllClose(outputs[0]!);
+    const [q, k] = [random<tf.Rank.R3>([1, 1, 6], 1), random<tf.Rank.R3>([1, 1, 6], 2)];
+    const layer = new Attention({heads: 1, causal: true, cache: true, rotary: {base: 10}});
+    // One key two positions back: the weight of it against its own stays the same wherever both stand.
+    const outputs = [0, 7].map(shift => {
+      const before = tf.zeros([1, shift, 6]);
+      const first = layer.apply([q, k, tf.ones([1, 1, 6]), before, before]) as tf.Tensor[];
+      const mask = tf.concat([tf.zeros([1, shift]), tf.ones([1, 2])], 1);
+      const [y] = layer.apply([q, k, tf.zeros([1, 1, 6]), mask, first[1]!, first[2]!]) as tf.Tensor[];
+      return numbers(y!);
     });
+    expect(outputs[1]!).toBeAllClose(outputs[0]!);
   });
 });
 
 describe('attention', () => {
-  beforeAll(() => useBackend('cpu'));
-
   test.each<[object, RegExp]>([
     [{heads: 0}, /heads must be a positive integer, got 0/],
     [{heads: 4, keyValueHeads: 3}, /keyValueHeads must divide heads, 4, got 3/],
@@ -101,7 +95,6 @@ describe('attention', () => {
       expect(() => new Attention({heads: 2, bias: true}).apply(inputs)).toThrow(/\[q, k, v, bias\].*got 3 inputs/);
       mask.dispose();
     });
-    tf.dispose(inputs);
   });
 
   test('is the same after it went through a file', async () => {
@@ -117,16 +110,13 @@ describe('attention', () => {
       }),
     );
     const loaded = await tf.loadLayersModel(tf.io.fromMemory(saved!));
-    tf.tidy(() => {
-      const given = three(3, 8, 4);
-      expect(numbers(loaded.predict(given) as tf.Tensor)).toEqual(numbers(model.predict(given) as tf.Tensor));
-    });
+
+    const given = three(3, 8, 4);
+    expect(numbers(loaded.predict(given) as tf.Tensor)).toEqual(numbers(model.predict(given) as tf.Tensor));
   });
 });
 
 describe('layers of transformers', () => {
-  beforeAll(() => useBackend('cpu'));
-
   test('without weights leave nothing behind', async () => {
     const x = random([2, 3, 4], 1);
     const mask = tf.tensor2d([1, 1, 0, 0, 0, 0], [2, 3]);
@@ -141,7 +131,6 @@ describe('layers of transformers', () => {
         (layer.apply(inputs) as tf.Tensor).dispose();
       }
     });
-    tf.dispose([x, mask]);
   });
 
   test.each<['mean' | 'first' | 'last', number[]]>([
@@ -149,25 +138,21 @@ describe('layers of transformers', () => {
     ['first', [2, 20, 0, 0]],
     ['last', [3, 30, 0, 0]],
   ])('pooling by %s leaves out what is masked', (mode, expected) => {
-    tf.tidy(() => {
-      const x = tf.tensor3d([1, 10, 2, 20, 3, 30, 4, 40, 5, 50, 6, 60, 7, 70, 8, 80], [2, 4, 2]);
-      const mask = tf.tensor2d([0, 1, 1, 0, 0, 0, 0, 0], [2, 4]);
-      expect(numbers(new SequencePooling({mode}).apply([x, mask]) as tf.Tensor)).toBeAllClose(expected);
-    });
+    const x = tf.tensor3d([1, 10, 2, 20, 3, 30, 4, 40, 5, 50, 6, 60, 7, 70, 8, 80], [2, 4, 2]);
+    const mask = tf.tensor2d([0, 1, 1, 0, 0, 0, 0, 0], [2, 4]);
+    expect(numbers(new SequencePooling({mode}).apply([x, mask]) as tf.Tensor)).toBeAllClose(expected);
   });
 
   test('pooling by the last position leaves out the token that fills up, even where the mask shows it', () => {
-    tf.tidy(() => {
-      const x = tf.tensor3d([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [3, 4, 1]);
-      const mask = tf.tensor2d([1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1], [3, 4]);
-      const tokens = tf.tensor2d([5, 9, 5, 9, 9, 5, 7, 5, 9, 9, 9, 9], [3, 4], 'int32');
-      const pooling = new SequencePooling({mode: 'last', padding: 9});
-      // The last 5 before a 9; the last 7, since the mask hides the 5; the first position of a text that is all 9.
-      expect(numbers(pooling.apply([x, mask, tokens]) as tf.Tensor)).toEqual([3, 7, 9]);
-      expect(() => pooling.apply([x, mask])).toThrow(
-        /a mask and tokens, \[batch, positions\]; got \[3, 4, 1\], \[3, 4\]/,
-      );
-    });
+    const x = tf.tensor3d([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [3, 4, 1]);
+    const mask = tf.tensor2d([1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1], [3, 4]);
+    const tokens = tf.tensor2d([5, 9, 5, 9, 9, 5, 7, 5, 9, 9, 9, 9], [3, 4], 'int32');
+    const pooling = new SequencePooling({mode: 'last', padding: 9});
+    // The last 5 before a 9; the last 7, since the mask hides the 5; the first position of a text that is all 9.
+    expect(numbers(pooling.apply([x, mask, tokens]) as tf.Tensor)).toEqual([3, 7, 9]);
+    expect(() => pooling.apply([x, mask])).toThrow(
+      /a mask and tokens, \[batch, positions\]; got \[3, 4, 1\], \[3, 4\]/,
+    );
   });
 
   test('positions by tokens count on at those that do not fill up, and the table learns by them', async () => {
@@ -191,122 +176,102 @@ describe('layers of transformers', () => {
   });
 
   test('pooling without a mask counts all positions', () => {
-    tf.tidy(() => {
-      const x = tf.tensor3d([1, 2, 6], [1, 3, 1]);
-      const of = (mode: 'mean' | 'first' | 'last') => numbers(new SequencePooling({mode}).apply(x) as tf.Tensor)[0];
-      expect([of('mean'), of('first'), of('last')]).toEqual([expect.closeTo(3, 5), 1, 6]);
-    });
+    const x = tf.tensor3d([1, 2, 6], [1, 3, 1]);
+    const of = (mode: 'mean' | 'first' | 'last') => numbers(new SequencePooling({mode}).apply(x) as tf.Tensor)[0];
+    expect([of('mean'), of('first'), of('last')]).toEqual([expect.closeTo(3, 5), 1, 6]);
   });
 
   test('positions and types are rows of a table', () => {
-    tf.tidy(() => {
-      const x = tf.zeros([1, 2, 3]);
-      const positions = new PositionEmbedding({rows: 4, offset: 1});
-      positions.apply(x);
-      const table = random([4, 3], 1);
-      positions.setWeights([table]);
-      expect(numbers(positions.apply(x) as tf.Tensor)).toEqual(numbers(tf.slice(table, [1, 0], [2, 3])));
-      expect(() => positions.apply(tf.zeros([1, 4, 3]))).toThrow(/has 3 positions, and the sequence has 4/);
-      const types = new TypeEmbedding({rows: 4});
-      types.apply(x);
-      types.setWeights([table]);
-      expect(numbers(types.apply(x) as tf.Tensor)).toEqual(numbers(tf.tile(tf.slice(table, 0, 1), [2, 1])));
-      expect(numbers(types.apply([x, tf.tensor2d([[3, 2]])]) as tf.Tensor)).toEqual(numbers(tf.gather(table, [3, 2])));
-    });
+    const x = tf.zeros([1, 2, 3]);
+    const positions = new PositionEmbedding({rows: 4, offset: 1});
+    positions.apply(x);
+    const table = random([4, 3], 1);
+    positions.setWeights([table]);
+    expect(numbers(positions.apply(x) as tf.Tensor)).toEqual(numbers(tf.slice(table, [1, 0], [2, 3])));
+    expect(() => positions.apply(tf.zeros([1, 4, 3]))).toThrow(/has 3 positions, and the sequence has 4/);
+    const types = new TypeEmbedding({rows: 4});
+    types.apply(x);
+    types.setWeights([table]);
+    expect(numbers(types.apply(x) as tf.Tensor)).toEqual(numbers(tf.tile(tf.slice(table, 0, 1), [2, 1])));
+    expect(numbers(types.apply([x, tf.tensor2d([[3, 2]])]) as tf.Tensor)).toEqual(numbers(tf.gather(table, [3, 2])));
   });
 
   test('a layer normalization computes what the stock one computes', () => {
-    tf.tidy(() => {
-      const x = random([2, 3, 7], 1);
-      const stock = tf.layers.layerNormalization({epsilon: 0.01});
-      const ours = new FusedLayerNormalization({epsilon: 0.01});
-      [stock, ours].forEach(layer => layer.apply(x));
-      const weights = [random([7], 2), random([7], 3)];
-      [stock, ours].forEach(layer => layer.setWeights(weights));
-      expect(numbers(ours.apply(x) as tf.Tensor)).toBeAllClose(numbers(stock.apply(x) as tf.Tensor));
-    });
+    const x = random([2, 3, 7], 1);
+    const stock = tf.layers.layerNormalization({epsilon: 0.01});
+    const ours = new FusedLayerNormalization({epsilon: 0.01});
+    [stock, ours].forEach(layer => layer.apply(x));
+    const weights = [random([7], 2), random([7], 3)];
+    [stock, ours].forEach(layer => layer.setWeights(weights));
+    expect(numbers(ours.apply(x) as tf.Tensor)).toBeAllClose(numbers(stock.apply(x) as tf.Tensor));
   });
 
   test('the mean square of a row is 1 after its normalization', () => {
-    tf.tidy(() => {
-      const y = new RMSNormalization({epsilon: 0}).apply(random([2, 50], 1)) as tf.Tensor;
-      expect(numbers(tf.mean(tf.square(y), -1))).toBeAllClose([1, 1]);
-    });
+    const y = new RMSNormalization({epsilon: 0}).apply(random([2, 50], 1)) as tf.Tensor;
+    expect(numbers(tf.mean(tf.square(y), -1))).toBeAllClose([1, 1]);
   });
 
   test('its weight may be what is added to one, after it was rebuilt too', () => {
-    tf.tidy(() => {
-      const x = random([2, 3, 6], 1);
-      const [plain, layer] = [new RMSNormalization(), new RMSNormalization({addsOne: true})];
-      const again = new RMSNormalization(layer.getConfig());
-      expect(numbers(layer.apply(x) as tf.Tensor)).toBeAllClose(numbers(plain.apply(x) as tf.Tensor));
-      again.apply(x);
-      const weight = random([6], 2);
-      plain.setWeights([tf.add(weight, 1)]);
-      [layer, again].forEach(one => one.setWeights([weight]));
-      const dy = random(x.shape, 3);
-      const computed = (one: RMSNormalization) => {
-        const {value, grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(tf.mul(one.apply(x) as tf.Tensor, dy)));
-        return [value, ...Object.values(grads)].flatMap(numbers);
-      };
-      for (const one of [layer, again]) {
-        expect(computed(one)).toBeAllClose(computed(plain));
-      }
-    });
+    const x = random([2, 3, 6], 1);
+    const [plain, layer] = [new RMSNormalization(), new RMSNormalization({addsOne: true})];
+    const again = new RMSNormalization(layer.getConfig());
+    expect(numbers(layer.apply(x) as tf.Tensor)).toBeAllClose(numbers(plain.apply(x) as tf.Tensor));
+    again.apply(x);
+    const weight = random([6], 2);
+    plain.setWeights([tf.add(weight, 1)]);
+    [layer, again].forEach(one => one.setWeights([weight]));
+    const dy = random(x.shape, 3);
+    const computed = (one: RMSNormalization) => {
+      const {value, grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(tf.mul(one.apply(x) as tf.Tensor, dy)));
+      return [value, ...Object.values(grads)].flatMap(numbers);
+    };
+    for (const one of [layer, again]) {
+      expect(computed(one)).toBeAllClose(computed(plain));
+    }
   });
 
   test('a layer normalization without a bias adds nothing', () => {
-    tf.tidy(() => {
-      const x = random([2, 3, 7], 1);
-      const epsilon = 1e-5;
-      const stock = tf.layers.layerNormalization({center: false, epsilon});
-      const ours = new FusedLayerNormalization({bias: false, epsilon});
-      const again = new FusedLayerNormalization(ours.getConfig());
-      const layers = [stock, ours, again];
-      layers.forEach(layer => layer.apply(x));
-      layers.forEach(layer => layer.setWeights([numbers(random([7], 2))].map(values => tf.tensor1d(values))));
-      const [wanted, ...actual] = layers.map(layer => numbers(layer.apply(x) as tf.Tensor));
-      actual.forEach(values => expect(values).toBeAllClose(wanted!));
-    });
+    const x = random([2, 3, 7], 1);
+    const epsilon = 1e-5;
+    const stock = tf.layers.layerNormalization({center: false, epsilon});
+    const ours = new FusedLayerNormalization({bias: false, epsilon});
+    const again = new FusedLayerNormalization(ours.getConfig());
+    const layers = [stock, ours, again];
+    layers.forEach(layer => layer.apply(x));
+    layers.forEach(layer => layer.setWeights([numbers(random([7], 2))].map(values => tf.tensor1d(values))));
+    const [wanted, ...actual] = layers.map(layer => numbers(layer.apply(x) as tf.Tensor));
+    actual.forEach(values => expect(values).toBeAllClose(wanted!));
   });
 
   test('a gate packed with its values computes the same as separate inputs', () => {
-    tf.tidy(() => {
-      const [gate, up] = [random([2, 3, 4], 1), random([2, 3, 4], 2)];
-      const layer = new GatedActivation({packed: true, activation: 'gelu'});
-      const again = new GatedActivation(layer.getConfig());
-      const apart = new GatedActivation({activation: 'gelu'}).apply([gate, up]) as tf.Tensor;
-      for (const one of [layer, again]) {
-        expect(numbers(one.apply(tf.concat([gate, up], 2)) as tf.Tensor)).toEqual(numbers(apart));
-      }
-      expect(layer.computeOutputShape([null, null, 8])).toEqual([null, null, 4]);
-      expect(() => layer.apply(random([2, 3, 5], 1))).toThrow(/takes a gate and values/);
-    });
+    const [gate, up] = [random([2, 3, 4], 1), random([2, 3, 4], 2)];
+    const layer = new GatedActivation({packed: true, activation: 'gelu'});
+    const again = new GatedActivation(layer.getConfig());
+    const apart = new GatedActivation({activation: 'gelu'}).apply([gate, up]) as tf.Tensor;
+    for (const one of [layer, again]) {
+      expect(numbers(one.apply(tf.concat([gate, up], 2)) as tf.Tensor)).toEqual(numbers(apart));
+    }
+    expect(layer.computeOutputShape([null, null, 8])).toEqual([null, null, 4]);
+    expect(() => layer.apply(random([2, 3, 5], 1))).toThrow(/takes a gate and values/);
   });
 
   test('a scaling multiplies', () => {
-    tf.tidy(() => {
-      const layer = new Scaling({factor: -2.5});
-      const again = new Scaling(layer.getConfig() as {factor: number});
-      for (const one of [layer, again]) {
-        expect(numbers(one.apply(tf.tensor1d([1, -2])) as tf.Tensor)).toEqual([-2.5, 5]);
-      }
-    });
+    const layer = new Scaling({factor: -2.5});
+    const again = new Scaling(layer.getConfig() as {factor: number});
+    for (const one of [layer, again]) {
+      expect(numbers(one.apply(tf.tensor1d([1, -2])) as tf.Tensor)).toEqual([-2.5, 5]);
+    }
   });
 
   test('longer texts are rotated by other angles at every position, and a scale multiplies what is rotated', () => {
-    tf.tidy(() => {
-      const [q, k, v] = three(4, 4) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
-      const of = (rotary: Rotary, count: number) =>
-        numbers(
-          new Attention({heads: 1, rotary}).apply([q, k, v].map(x => tf.slice(x, 0, [2, count, 4]))) as tf.Tensor,
-        );
-      const rotary = {frequencies: [1, 0.5], longer: {places: 3, frequencies: [0.3, 0.1]}};
-      expect(of(rotary, 3)).toEqual(of({frequencies: [1, 0.5]}, 3));
-      expect(of(rotary, 4)).toEqual(of({frequencies: [0.3, 0.1]}, 4));
-      const grown = new Attention({heads: 1, rotary: {frequencies: [1, 0.5]}, scale: 4 / 2}); // 2² · 1/√4
-      expect(of({frequencies: [1, 0.5], scale: 2}, 4)).toBeAllClose(numbers(grown.apply([q, k, v]) as tf.Tensor));
-    });
+    const [q, k, v] = three(4, 4) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+    const of = (rotary: Rotary, count: number) =>
+      numbers(new Attention({heads: 1, rotary}).apply([q, k, v].map(x => tf.slice(x, 0, [2, count, 4]))) as tf.Tensor);
+    const rotary = {frequencies: [1, 0.5], longer: {places: 3, frequencies: [0.3, 0.1]}};
+    expect(of(rotary, 3)).toEqual(of({frequencies: [1, 0.5]}, 3));
+    expect(of(rotary, 4)).toEqual(of({frequencies: [0.3, 0.1]}, 4));
+    const grown = new Attention({heads: 1, rotary: {frequencies: [1, 0.5]}, scale: 4 / 2}); // 2² · 1/√4
+    expect(of({frequencies: [1, 0.5], scale: 2}, 4)).toBeAllClose(numbers(grown.apply([q, k, v]) as tf.Tensor));
   });
 
   const chosen: Rotary = {frequencies: [1, 0.5], longer: {places: 3, frequencies: [0.3, 0.1]}};
@@ -359,25 +324,21 @@ describe('layers of transformers', () => {
   );
 
   test('the base grows with a text as in transformers', () => {
-    tf.tidy(() => {
-      // Of 5 positions of 3, by the factor 2: 9 · (2 · 5/3 − 1)^(4/2) = 49 for heads of 4 numbers.
-      const [q, k, v] = three(5, 4) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
-      const of = (rotary: Rotary) => numbers(new Attention({heads: 1, rotary}).apply([q, k, v]) as tf.Tensor);
-      expect(of({base: 9, longer: {places: 3, factor: 2}})).toBeAllClose(of({base: 49}));
-      expect(of({base: 9, longer: {places: 5, factor: 2}})).toEqual(of({base: 9}));
-    });
+    // Of 5 positions of 3, by the factor 2: 9 · (2 · 5/3 − 1)^(4/2) = 49 for heads of 4 numbers.
+    const [q, k, v] = three(5, 4) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+    const of = (rotary: Rotary) => numbers(new Attention({heads: 1, rotary}).apply([q, k, v]) as tf.Tensor);
+    expect(of({base: 9, longer: {places: 3, factor: 2}})).toBeAllClose(of({base: 49}));
+    expect(of({base: 9, longer: {places: 5, factor: 2}})).toEqual(of({base: 9}));
   });
 
   test('so is that of each piece of a row that it normalizes by itself, after it was rebuilt too', () => {
-    tf.tidy(() => {
-      const layer = new RMSNormalization({epsilon: 0, size: 10});
-      const again = new RMSNormalization(layer.getConfig());
-      for (const one of [layer, again]) {
-        const pieces = tf.reshape(one.apply(random([2, 3, 50], 1)) as tf.Tensor, [30, 10]);
-        expect(numbers(tf.mean(tf.square(pieces), -1))).toBeAllClose(new Array<number>(30).fill(1));
-        expect(one.weights.map(({shape}) => shape)).toEqual([[10]]);
-      }
-    });
+    const layer = new RMSNormalization({epsilon: 0, size: 10});
+    const again = new RMSNormalization(layer.getConfig());
+    for (const one of [layer, again]) {
+      const pieces = tf.reshape(one.apply(random([2, 3, 50], 1)) as tf.Tensor, [30, 10]);
+      expect(numbers(tf.mean(tf.square(pieces), -1))).toBeAllClose(new Array<number>(30).fill(1));
+      expect(one.weights.map(({shape}) => shape)).toEqual([[10]]);
+    }
   });
 
   test.each<[() => unknown, RegExp]>([

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import 'tfjs-lora/transformers';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../../helpers';
+import {numbers, random, withoutLeaks} from '../../../helpers';
 import {reloaded} from '../../../models';
 import {DistanceScores, DistanceTable} from '../../../../src/extensions/transformers/layers/distanceScores';
 import {HiddenPositions} from '../../../../src/extensions/transformers/layers/hiddenPositions';
@@ -44,9 +44,7 @@ function plainScores(x: number[][][], table: number[][], args: DistanceScoresArg
   );
 }
 
-describe.each(BACKENDS)('on %s scores for distances', backend => {
-  beforeAll(() => useBackend(backend));
-
+describe('scores for distances', () => {
   test.each<[DistanceScoresArgs, positions: number]>([
     [{heads: 2, span: 3}, 7],
     [{heads: 1, span: 9, scale: 0.3}, 4],
@@ -73,16 +71,14 @@ describe.each(BACKENDS)('on %s scores for distances', backend => {
   });
 
   test.each([false, true])('have gradients in both, of keys: %s', ofKeys => {
-    tf.tidy(() => {
-      const layer = new DistanceScores({heads: 1, span: 2, ofKeys, scale: 1});
-      const x = tf.tensor3d([[[1], [10], [100]]]);
-      const table = tf.tensor3d([[[2], [3], [5], [7]]]);
-      const [dx, dTable] = tf.grads((...inputs: tf.Tensor[]) => tf.sum(layer.apply(inputs) as tf.Tensor))([x, table]);
-      // The rows of a query at i for keys at 0, 1, 2: 5 3 2, 7 5 3, 7 7 5. With keys the columns.
-      expect(numbers(dx!)).toEqual(ofKeys ? [19, 15, 10] : [10, 15, 19]);
-      // −2, −1, 0, and from 1 on.
-      expect(numbers(dTable!)).toEqual(ofKeys ? [100, 110, 111, 12] : [1, 11, 111, 210]);
-    });
+    const layer = new DistanceScores({heads: 1, span: 2, ofKeys, scale: 1});
+    const x = tf.tensor3d([[[1], [10], [100]]]);
+    const table = tf.tensor3d([[[2], [3], [5], [7]]]);
+    const [dx, dTable] = tf.grads((...inputs: tf.Tensor[]) => tf.sum(layer.apply(inputs) as tf.Tensor))([x, table]);
+    // The rows of a query at i for keys at 0, 1, 2: 5 3 2, 7 5 3, 7 7 5. With keys the columns.
+    expect(numbers(dx!)).toEqual(ofKeys ? [19, 15, 10] : [10, 15, 19]);
+    // −2, −1, 0, and from 1 on.
+    expect(numbers(dTable!)).toEqual(ofKeys ? [100, 110, 111, 12] : [1, 11, 111, 210]);
   });
 
   test('and their table are saved and loaded', async () => {
@@ -126,17 +122,13 @@ test.each([
 });
 
 test('distances that have no row are refused', () => {
-  tf.tidy(() => {
-    const layer = new DistanceScores({heads: 1, span: 8, farthest: 4, name: 'c2p'});
-    expect(() => layer.apply([tf.ones([1, 6, 2]), tf.ones([1, 16, 2])])).toThrow(
-      '"c2p" has rows for distances up to 4, but positions are up to 5 apart. Cut the texts to 5 tokens.',
-    );
-  });
+  const layer = new DistanceScores({heads: 1, span: 8, farthest: 4, name: 'c2p'});
+  expect(() => layer.apply([tf.ones([1, 6, 2]), tf.ones([1, 16, 2])])).toThrow(
+    '"c2p" has rows for distances up to 4, but positions are up to 5 apart. Cut the texts to 5 tokens.',
+  );
 });
 
 test('a table of another size is refused', () => {
-  tf.tidy(() => {
-    const layer = new DistanceScores({heads: 2, span: 3});
-    expect(() => layer.apply([tf.ones([1, 4, 6]), tf.ones([1, 4, 6])])).toThrow('and a table, [1, 6, 6]; got');
-  });
+  const layer = new DistanceScores({heads: 2, span: 3});
+  expect(() => layer.apply([tf.ones([1, 4, 6]), tf.ones([1, 4, 6])])).toThrow('and a table, [1, 6, 6]; got');
 });

@@ -20,6 +20,4 @@ test('a table is resized to the grid of each image, and padding gets the first p
     }),
   );
   expect(() => new GridPositionEmbedding({edge: 0})).toThrow('edge must be a whole number, 1 or more, got 0.');
-  tf.dispose([patches, grids]);
-  layer.dispose();
 });

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import 'tfjs-lora/transformers';
 import {trainableVariables} from 'tfjs-lora';
-import {BACKENDS, numbers, useBackend} from '../../../helpers';
+import {numbers} from '../../../helpers';
 import {reloaded} from '../../../models';
 import {RelativeBias} from '../../../../src/extensions/transformers/layers/relativeBias';
 
@@ -21,9 +21,7 @@ function modelOf(layer: tf.layers.Layer): tf.LayersModel {
   return tf.model({inputs: x, outputs: layer.apply(x) as tf.SymbolicTensor});
 }
 
-describe.each(BACKENDS)('on %s a relative bias', backend => {
-  beforeAll(() => useBackend(backend));
-
+describe('a relative bias', () => {
   test('has the row of the table that is for a distance', () => {
     const layer = new RelativeBias({heads: 2});
     const model = modelOf(layer);

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import 'tfjs-lora/transformers';
-import {BACKENDS, differentiate, expectGradients, numbers, random, useBackend} from '../../../helpers';
+import {differentiate, expectGradients, numbers, random} from '../../../helpers';
 import {reloaded} from '../../../models';
 import {ShortConvolution} from '../../../../src/extensions/transformers/layers/shortConvolution';
 
@@ -46,9 +46,7 @@ const MASKS: Record<string, {mask?: number[][]; examples?: number[][]}> = {
   'with several examples a row': {mask: PACKED, examples: EXAMPLES},
 };
 
-describe.each(BACKENDS)('on %s a short convolution', backend => {
-  beforeAll(() => useBackend(backend));
-
+describe('a short convolution', () => {
   test.each(Object.keys(MASKS))('and its gradients are those of plain operations, %s', name => {
     const {mask, examples} = MASKS[name]!;
     for (const taps of [1, 3, 7]) {

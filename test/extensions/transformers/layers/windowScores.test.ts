@@ -26,8 +26,6 @@ function setWeights(layer: tf.layers.Layer, seed: number): void {
   tf.tidy(() => layer.setWeights(layer.weights.map(({shape}, i) => random(shape as number[], seed + i))));
 }
 
-beforeAll(() => useBackend('wasm'));
-
 describe.each(Object.entries(LAYERS))('the frozen weights of a %s', (_, make) => {
   test('are gathered once, and again after a change of the weights, the size of images or the backend', async () => {
     await withoutLeaks(async () => {
@@ -90,5 +88,4 @@ test('an adapter on the network of a continuous bias changes the scores, and so 
     known.forEach(before => expect(scores(model)).not.toEqual(before));
     known.push(scores(model));
   }
-  [model, base].forEach(disposeModel);
 });

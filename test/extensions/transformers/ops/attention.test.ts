@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
-import '../../../../src/backends/backends';
 import type {AttentionInputs, AttentionSettings} from '../../../../src/extensions/transformers/kernels/transformer';
 import {attention} from '../../../../src/extensions/transformers/ops/attention';
 import '../../../../src/transformers';
@@ -115,23 +114,21 @@ async function expectPlain(
 describe.each(BACKENDS)('on %s attention', backend => {
   test('gives for one token its value', async () => {
     await useBackend(backend);
-    tf.tidy(() => {
-      const [q, k, v] = inputsFor({batch: 1, queries: 1, keys: 1, size: 5, keyValueHeads: 2, group: 1});
-      const y = attention({q, k, v}, null, {heads: 2, keyValueHeads: 2, scale: 3, causal: true});
-      expect([...y.dataSync()]).toBeAllClose([...v.dataSync()]);
-    });
+
+    const [q, k, v] = inputsFor({batch: 1, queries: 1, keys: 1, size: 5, keyValueHeads: 2, group: 1});
+    const y = attention({q, k, v}, null, {heads: 2, keyValueHeads: 2, scale: 3, causal: true});
+    expect([...y.dataSync()]).toBeAllClose([...v.dataSync()]);
   });
 
   test('weighs two keys by hand', async () => {
     await useBackend(backend);
-    tf.tidy(() => {
-      const q = tf.tensor3d([2], [1, 1, 1]);
-      const k = tf.tensor3d([1, -1], [1, 2, 1]);
-      const v = tf.tensor3d([10, 20], [1, 2, 1]);
-      const y = attention({q, k, v}, null, {heads: 1, keyValueHeads: 1, scale: 0.5, causal: false});
-      const weight = Math.exp(1) / (Math.exp(1) + Math.exp(-1));
-      expect([...y.dataSync()]).toBeAllClose([10 * weight + 20 * (1 - weight)]);
-    });
+
+    const q = tf.tensor3d([2], [1, 1, 1]);
+    const k = tf.tensor3d([1, -1], [1, 2, 1]);
+    const v = tf.tensor3d([10, 20], [1, 2, 1]);
+    const y = attention({q, k, v}, null, {heads: 1, keyValueHeads: 1, scale: 0.5, causal: false});
+    const weight = Math.exp(1) / (Math.exp(1) + Math.exp(-1));
+    expect([...y.dataSync()]).toBeAllClose([10 * weight + 20 * (1 - weight)]);
   });
 
   test('computes what plain operations compute, and its gradients, whatever the sizes', async () => {
@@ -169,11 +166,10 @@ describe.each(BACKENDS)('on %s attention', backend => {
       const sizes = {batch: 2, queries: 3, keys: 3, size: 4, keyValueHeads: 1, group: 2};
       await expectPlain(backend, sizes, order, [0, 0, 0, 1, 1, 0]);
       await useBackend(backend);
-      tf.tidy(() => {
-        const [q, k, v] = inputsFor(sizes);
-        const y = attention({q, k, v}, tf.tensor([0, 0, 0, 1, 1, 0], [2, 3]), settingsFor(sizes, order));
-        expect([...tf.slice(y, 0, 1).dataSync()]).toEqual(new Array(24).fill(0));
-      });
+
+      const [q, k, v] = inputsFor(sizes);
+      const y = attention({q, k, v}, tf.tensor([0, 0, 0, 1, 1, 0], [2, 3]), settingsFor(sizes, order));
+      expect([...tf.slice(y, 0, 1).dataSync()]).toEqual(new Array(24).fill(0));
     },
   );
 
@@ -232,15 +228,14 @@ describe.each(BACKENDS)('on %s attention', backend => {
     const order = {causal: true, window: 3};
     const [y, ...gradients] = await expected(sizes, order, null);
     await useBackend(backend);
-    tf.tidy(() => {
-      const packed = tf.concat(inputsFor(sizes), 2);
-      const [actual, gradient] = withGradients([packed], x =>
-        attention({packed: x as tf.Tensor3D}, null, settingsFor(sizes, order)),
-      );
-      expect(actual!).toBeAllClose(y!, tolerance);
-      const parts = [12, 6, 6].map((width, i) => tf.tensor(gradients[i]!, [2, 5, width]));
-      expect(gradient!).toBeAllClose([...tf.concat(parts, 2).dataSync()], tolerance);
-    });
+
+    const packed = tf.concat(inputsFor(sizes), 2);
+    const [actual, gradient] = withGradients([packed], x =>
+      attention({packed: x as tf.Tensor3D}, null, settingsFor(sizes, order)),
+    );
+    expect(actual!).toBeAllClose(y!, tolerance);
+    const parts = [12, 6, 6].map((width, i) => tf.tensor(gradients[i]!, [2, 5, width]));
+    expect(gradient!).toBeAllClose([...tf.concat(parts, 2).dataSync()], tolerance);
   });
 
   test('keeps nothing of the size of queries times keys for the backward pass', async () => {
@@ -279,36 +274,34 @@ describe('on wasm more queries than are held at a time', () => {
 
 test('a window wider than the text changes no bit', async () => {
   await useBackend('wasm');
-  tf.tidy(() => {
-    const sizes = {batch: 1, queries: 9, keys: 9, size: 3, keyValueHeads: 1, group: 1};
-    const [q, k, v] = inputsFor(sizes);
-    const of = (window: number | null) =>
-      attention({q, k, v}, null, settingsFor(sizes, {causal: true, window})).dataSync();
-    expect(of(9)).toEqual(of(null));
-    expect(of(8)).not.toEqual(of(null));
-  });
+
+  const sizes = {batch: 1, queries: 9, keys: 9, size: 3, keyValueHeads: 1, group: 1};
+  const [q, k, v] = inputsFor(sizes);
+  const of = (window: number | null) =>
+    attention({q, k, v}, null, settingsFor(sizes, {causal: true, window})).dataSync();
+  expect(of(9)).toEqual(of(null));
+  expect(of(8)).not.toEqual(of(null));
 });
 
 test.each([3, 16, 22, 64])(
   'on wasm one query gets the bits that it gets among others, heads of %i values',
   async size => {
     await useBackend('wasm');
-    tf.tidy(() => {
-      for (const keys of [2, 7, 8, 41]) {
-        for (const [window, softCap] of [[null], [5], [13], [5, 0.2]] as const) {
-          const sizes = {batch: 2, queries: 2, keys, size, keyValueHeads: 2, group: 3};
-          const [q, k, v] = inputsFor(sizes);
-          const mask = tf.tensor2d(
-            Array.from({length: 2 * keys}, (_, i) => (i % 6 === 1 ? 0 : 1)),
-            [2, keys],
-          );
-          const lastOf = (x: tf.Tensor3D) => tf.slice3d(x, [0, x.shape[1] - 1, 0], [-1, 1, -1]);
-          const settings = settingsFor(sizes, {causal: true, window, softCap});
-          const among = attention({q, k, v}, mask, settings);
-          const alone = attention({q: lastOf(q), k, v}, mask, settings);
-          expect(numbers(alone)).toEqual(numbers(lastOf(among)));
-        }
+
+    for (const keys of [2, 7, 8, 41]) {
+      for (const [window, softCap] of [[null], [5], [13], [5, 0.2]] as const) {
+        const sizes = {batch: 2, queries: 2, keys, size, keyValueHeads: 2, group: 3};
+        const [q, k, v] = inputsFor(sizes);
+        const mask = tf.tensor2d(
+          Array.from({length: 2 * keys}, (_, i) => (i % 6 === 1 ? 0 : 1)),
+          [2, keys],
+        );
+        const lastOf = (x: tf.Tensor3D) => tf.slice3d(x, [0, x.shape[1] - 1, 0], [-1, 1, -1]);
+        const settings = settingsFor(sizes, {causal: true, window, softCap});
+        const among = attention({q, k, v}, mask, settings);
+        const alone = attention({q: lastOf(q), k, v}, mask, settings);
+        expect(numbers(alone)).toEqual(numbers(lastOf(among)));
       }
-    });
+    }
   },
 );

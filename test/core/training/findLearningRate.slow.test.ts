@@ -1,42 +1,35 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, findLearningRate, LoRAError, seededBatches, sgd} from 'tfjs-lora';
+import {adam, applyLoRA, findLearningRate, LoRAError, seededBatches, sgd} from 'tfjs-lora';
 import {digitReader, rotatedDigits} from 'tfjs-lora/quickstart';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {mlp} from '../../models';
 
-describe.each(BACKENDS)('on %s', backend => {
-  beforeAll(() => useBackend(backend));
-
-  test('a sweep leaves model and optimizer as they were, and no tensor', async () => {
-    const {model: base, inputs} = mlp();
-    const model = applyLoRA(base, {
-      rank: 2,
-      targets: ['hidden'],
-      trainInFull: ['head'],
-      seed: 1,
-    });
-    const optimizer = adam({learningRate: 0.02});
-    model.compile({optimizer, loss: 'meanSquaredError'});
-    const [x, y] = [random<tf.Rank.R2>([12, inputs[0]!.shape[1]!], 5), random<tf.Rank.R2>([12, 3], 6)];
-    await model.fit(x, y, {epochs: 1, verbose: 0, shuffle: false});
-    const all = async () => [
-      ...model.weights.map(weight => numbers(weight.read())),
-      ...(await optimizer.getWeights()).slice(1).map(({tensor}) => numbers(tensor)),
-    ];
-    const before = await all();
-    await withoutLeaks(async () => {
-      const {steps, curve} = await findLearningRate(model, x, y, {steps: 30, batchSize: 4});
-      expect(steps.length).toBeGreaterThan(5);
-      expect(curve[0]).toEqual({x: Math.log10(steps[0]!.learningRate), y: steps[0]!.smoothed});
-    });
-    expect(await all()).toEqual(before);
-    expect(model.optimizer).toBe(optimizer);
-    expect(optimizer.iterations).toBe(1);
-    expect(optimizer.getConfig().learningRate).toBe(0.02);
-    [model, base].forEach(each => disposeModel(each));
-    tf.dispose([inputs, x, y]);
-    optimizer.dispose();
+test('a sweep leaves model and optimizer as they were, and no tensor', async () => {
+  const {model: base, inputs} = mlp();
+  const model = applyLoRA(base, {
+    rank: 2,
+    targets: ['hidden'],
+    trainInFull: ['head'],
+    seed: 1,
   });
+  const optimizer = adam({learningRate: 0.02});
+  model.compile({optimizer, loss: 'meanSquaredError'});
+  const [x, y] = [random<tf.Rank.R2>([12, inputs[0]!.shape[1]!], 5), random<tf.Rank.R2>([12, 3], 6)];
+  await model.fit(x, y, {epochs: 1, verbose: 0, shuffle: false});
+  const all = async () => [
+    ...model.weights.map(weight => numbers(weight.read())),
+    ...(await optimizer.getWeights()).slice(1).map(({tensor}) => numbers(tensor)),
+  ];
+  const before = await all();
+  await withoutLeaks(async () => {
+    const {steps, curve} = await findLearningRate(model, x, y, {steps: 30, batchSize: 4});
+    expect(steps.length).toBeGreaterThan(5);
+    expect(curve[0]).toEqual({x: Math.log10(steps[0]!.learningRate), y: steps[0]!.smoothed});
+  });
+  expect(await all()).toEqual(before);
+  expect(model.optimizer).toBe(optimizer);
+  expect(optimizer.iterations).toBe(1);
+  expect(optimizer.getConfig().learningRate).toBe(0.02);
 });
 
 describe('the suggestion', () => {
@@ -93,8 +86,6 @@ describe('the suggestion', () => {
     };
   }
 
-  beforeAll(() => useBackend('wasm'));
-
   // Beyond a rate of some hundredths Adam overshoots in all of them; below a thousandth a hundred steps go nowhere.
   test.each(
     Object.entries({digits, regression, texts}).flatMap(([name, task]) =>
@@ -117,9 +108,6 @@ describe('the suggestion', () => {
       }
       await model.fitDataset(batches, {epochs: 19, verbose: 0});
       expect(await suggested()).toBeUndefined();
-      disposeModel(model);
-      tf.dispose([x, y]);
-      optimizer.dispose();
     },
     120_000,
   );
@@ -139,8 +127,6 @@ test('a sweep of gradient descent finds where a parabola diverges, and suggests 
   expect(suggestion).toBeGreaterThan(1e-3);
   expect(suggestion).toBeLessThan(1);
   expect(numbers(model.weights[0]!.read())).toEqual([0]);
-  disposeModel(model);
-  ones.dispose();
 });
 
 test('a sweep that makes no sense is refused', async () => {
@@ -161,6 +147,4 @@ test('a sweep that makes no sense is refused', async () => {
   const fit = model.fit(inputs[0]!, y, {verbose: 0});
   await expect(sweep({})).rejects.toThrow('already training');
   await fit;
-  disposeModel(model);
-  tf.dispose([inputs, y]);
 });
