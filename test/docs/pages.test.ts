@@ -140,6 +140,8 @@ test('code that is marked as JavaScript has no types', () => {
 describe('the code of a page runs as it is written', () => {
   let printed: string[];
   beforeEach(() => {
+    // The pages after this one take their tensors from the same surroundings.
+    tf.engine().endScope();
     printed = [];
     jest.spyOn(console, 'log').mockImplementation(text => printed.push(...String(text).split('\n')));
     jest.spyOn(console, 'warn').mockImplementation(() => undefined);
@@ -147,6 +149,7 @@ describe('the code of a page runs as it is written', () => {
   });
   afterEach(() => {
     tf.disposeVariables();
+    tf.engine().startScope();
   });
 
   // A backend gets its threads before tensors are made, such as those of the surroundings of other pages.
