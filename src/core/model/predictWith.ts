@@ -64,7 +64,7 @@ export function predictWith(
   });
 }
 
-function rowsOf(inputs: readonly tf.Tensor[]): number {
+function exampleCount(inputs: readonly tf.Tensor[]): number {
   if (inputs.some(isTensorOfOtherCopy)) {
     throw misfitError(`x is ${OTHER_COPY}`);
   }
@@ -83,7 +83,7 @@ function rowsOf(inputs: readonly tf.Tensor[]): number {
 
 /** The rows of each adapter, in the order in which adapters first occur. */
 function groupRows(inputs: readonly tf.Tensor[], adapters: readonly (Adapter | null)[]): Map<Adapter | null, number[]> {
-  const rows = rowsOf(inputs);
+  const rows = exampleCount(inputs);
   const adapterList: readonly (Adapter | null)[] = Array.isArray(adapters) ? adapters : [];
   if (adapterList.length !== rows) {
     throw new LoRAError(`There must be an adapter, or null, for each of the ${rows} rows, got ${adapterList.length}.`);

@@ -83,7 +83,7 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
     }));
   const pathsOf = (kind: WrapperKind) => sites.filter(({layer}) => wrapperKind(layer) === kind).map(({path}) => path);
   return printable({
-    layers: loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path])),
+    layers: loraSites(model).flatMap(({path, layer}) => summariesOf(path, layer, capped[path])),
     skipped,
     trainable: pathsOf('trained'),
     biases: pathsOf('bias'),
@@ -133,7 +133,7 @@ function printable(facts: Omit<LoRASummary, 'toString'>): LoRASummary {
   return {...facts, toString: () => format(facts)};
 }
 
-function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
+function summariesOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
   const {updateParts: parts} = layer;
   const {trainableBase} = parameterCounts(layer);
   // An adapter that was set later may have a lower rank.

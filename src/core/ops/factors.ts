@@ -91,12 +91,12 @@ export function lowRankOf(op: Linear): LowRank {
 
 /** With `h` as the operation itself gives it: `[.., r]`. */
 function alike(op: Linear): LowRank {
-  const multiply = (x: tf.Tensor, matrix: tf.Tensor, transposed = false) =>
+  const timesRank = (x: tf.Tensor, matrix: tf.Tensor, transposed = false) =>
     fromMatrix(product(asMatrix(x), matrix, false, transposed), x.shape);
   return {
     project: (x, a) => op.forward(x, a, null, 'linear'),
-    expand: (h, b) => multiply(h, b), // [.., r] · [r, out] → [.., out]
-    collect: (dz, b) => multiply(dz, b, true), // [.., out] · [out, r] → [.., r]
+    expand: (h, b) => timesRank(h, b), // [.., r] · [r, out] → [.., out]
+    collect: (dz, b) => timesRank(dz, b, true), // [.., out] · [out, r] → [.., r]
     inputGradient: (dh, a, inputShape) => op.inputGradient(dh, a, inputShape),
     gradientOfA: (x, dh, shape) => op.kernelGradient(x, dh, shape),
     gradientOfB: (h, dz) => product(asMatrix(h), asMatrix(dz), true), // [r, rows] · [rows, out]

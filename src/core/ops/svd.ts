@@ -63,9 +63,9 @@ const ALONE_ITERATIONS = 20;
 export function iteratedSVD(chain: readonly tf.Tensor2D[], rank: number, seed = 1): TruncatedSVD {
   const columns = chain[chain.length - 1]?.shape[1] ?? 0;
   const [u, s, v] = tf.tidy(() => {
-    let q = orthonormal(multiply(chain, tf.randomNormal([columns, rank], 0, 1, 'float32', seed)));
+    let q = orthonormal(timesChain(chain, tf.randomNormal([columns, rank], 0, 1, 'float32', seed)));
     for (let i = 0; i < ALONE_ITERATIONS; i++) {
-      q = orthonormal(multiply(chain, orthonormal(multiplyTransposed(chain, q))));
+      q = orthonormal(timesChain(chain, orthonormal(multiplyTransposed(chain, q))));
     }
     const projected = multiplyTransposed(chain, q); // Mᵀ·U, [n, rank]
     const lengths = tf.sqrt<tf.Tensor1D>(tf.sum(tf.square(projected), 0));
@@ -86,9 +86,9 @@ function project(chain: readonly tf.Tensor2D[], rank: number, seed: number): Pro
   const limit = Math.min(columns, ...chain.map(({shape}) => shape[0]));
   const width = limit <= EXACT ? limit : Math.min(limit, 2 * rank + 16);
   return tf.tidy(() => {
-    let q = orthonormal(multiply(chain, tf.randomNormal([columns, width], 0, 1, 'float32', seed)));
+    let q = orthonormal(timesChain(chain, tf.randomNormal([columns, width], 0, 1, 'float32', seed)));
     for (let i = 0; i < (width === limit ? 1 : POWER_ITERATIONS); i++) {
-      q = orthonormal(multiply(chain, orthonormal(multiplyTransposed(chain, q))));
+      q = orthonormal(timesChain(chain, orthonormal(multiplyTransposed(chain, q))));
     }
     const projected = multiplyTransposed(chain, q); // Mᵀ·Q, [n, width]
     const p = orthonormal(projected);
@@ -114,7 +114,7 @@ function decompose({q, p, core}: Projection, values: ArrayLike<number>, rank: nu
 }
 
 /** `M·x` for `M` the product of the chain. */
-function multiply(chain: readonly tf.Tensor2D[], x: tf.Tensor2D): tf.Tensor2D {
+function timesChain(chain: readonly tf.Tensor2D[], x: tf.Tensor2D): tf.Tensor2D {
   return chain.reduceRight((product, matrix) => tf.matMul(matrix, product), x);
 }
 

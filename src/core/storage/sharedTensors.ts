@@ -22,7 +22,7 @@ export function packShared(config: AdapterConfig, values: Readonly<Record<string
   const parts: Record<string, readonly number[]> = {};
   for (const [name, side] of sharedParameters()) {
     const sharingKeys = Object.keys(values).filter(key => key.endsWith(`/${name}`));
-    const matrices = sharingKeys.map(key => ({key, ...rowsOf(side, values[key] as Values)}));
+    const matrices = sharingKeys.map(key => ({key, ...asRows(side, values[key] as Values)}));
     const [first, ...smaller] = [...matrices].sort((one, other) => other.data.length - one.data.length);
     const [, rank] = first?.shape ?? [];
     const alike = smaller.every(({shape, data}) => shape[1] === rank && data.every((x, i) => x === first?.data[i]));
@@ -44,7 +44,7 @@ export function packShared(config: AdapterConfig, values: Readonly<Record<string
 }
 
 /** A part with a row for each input or output. */
-function rowsOf(side: SharedSide, {shape, data}: Values): {shape: [number, number]; data: Float32Array} {
+function asRows(side: SharedSide, {shape, data}: Values): {shape: [number, number]; data: Float32Array} {
   const rank = (side === 'rows' ? shape.at(-1) : shape[0]) ?? 1;
   const rows = data.length / rank;
   return side === 'rows'

@@ -145,14 +145,14 @@ class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
     for (let from = 0; from < count; from += batchSize) {
       const size = Math.min(batchSize, count - from);
       const values = tf.tidy(() => {
-        const rowsOf = (tensor: tf.Tensor, at = from, rows = size) => tf.slice(tensor, at, rows);
-        const inputs = xs.map(tensor => rowsOf(tensor));
+        const examplesOf = (tensor: tf.Tensor, at = from, rows = size) => tf.slice(tensor, at, rows);
+        const inputs = xs.map(tensor => examplesOf(tensor));
         const outputs = [this.subject.predict(inputs.length === 1 ? (inputs[0] as tf.Tensor) : inputs)].flat();
         const rowScores = Array.from({length: size}, (_, row) =>
           objectives.map(([objective, output]) => {
-            const targets = rowsOf(ys[output] as tf.Tensor, from + row, 1);
+            const targets = examplesOf(ys[output] as tf.Tensor, from + row, 1);
             const column = targets.rank === 1 ? tf.expandDims(targets, 1) : targets; // as tfjs does
-            return tf.mean(objective(column, rowsOf(outputs[output] as tf.Tensor, row, 1)));
+            return tf.mean(objective(column, examplesOf(outputs[output] as tf.Tensor, row, 1)));
           }),
         );
         return tf.stack(rowScores.map(parts => tf.addN(parts)));

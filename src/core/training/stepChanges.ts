@@ -52,14 +52,14 @@ export function changedFromOutside(
     for (const [name] of trained) {
       const variable = variableOf(name);
       const factor = rateOf(name);
-      multiply(variable, keptOf(variable, factor) / factor);
+      scaleVariable(variable, keptOf(variable, factor) / factor);
     }
     apply(gradientScale === 1 ? gradients : mapGradients(gradients, gradient => tf.mul(gradient, gradientScale)));
-    trained.forEach(([name]) => multiply(variableOf(name), rateOf(name)));
+    trained.forEach(([name]) => scaleVariable(variableOf(name), rateOf(name)));
   });
 }
 
-function multiply(variable: tf.Variable, factor: number): void {
+function scaleVariable(variable: tf.Variable, factor: number): void {
   if (factor !== 1) {
     variable.assign(tf.mul(variable, factor));
   }

@@ -14,7 +14,7 @@ export interface LandmarkLayout {
   visibility?: number;
 }
 
-/** What errors are divided by, for each example; see `sizesOf`. */
+/** What errors are divided by, for each example; see `referenceSizes`. */
 export type LandmarkSize = 'box' | readonly [number, number] | number;
 
 /** A layout, and what errors are divided by. */
@@ -109,7 +109,7 @@ export function separate(targets: tf.Tensor, predictions: tf.Tensor, layout: Siz
   const isUnknown = tf.logicalOr(tf.any(isLost, 2), tf.isNaN(visible));
   const seen = tf.where(isUnknown, tf.zerosLike(one), visible);
   const truth = tf.where(isLost, tf.zerosLike(place), place);
-  const sizes = sizesOf(truth, seen, size);
+  const sizes = referenceSizes(truth, seen, size);
   const weights = tf.mul<tf.Tensor2D>(seen, tf.cast(tf.greater(sizes, 0), 'float32'));
   return {
     truth,
@@ -120,7 +120,7 @@ export function separate(targets: tf.Tensor, predictions: tf.Tensor, layout: Siz
 }
 
 /** Returns the divisor of the errors of each example, `[batch, 1]`, from x and y: 0 where it is unknown. */
-function sizesOf(truth: tf.Tensor3D, weights: tf.Tensor2D, size: LandmarkSize): tf.Tensor2D {
+function referenceSizes(truth: tf.Tensor3D, weights: tf.Tensor2D, size: LandmarkSize): tf.Tensor2D {
   const [batch, points] = truth.shape;
   if (typeof size === 'number') {
     return tf.fill([batch, 1], size);

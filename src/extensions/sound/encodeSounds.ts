@@ -97,7 +97,9 @@ export async function encodeSounds(
     checkSize(made, list.length);
   }
   await step({done: list.length, total: list.length, what: 'encoding sounds'});
-  return settings.kind === 'raw' ? padded(made, settings) : {features: stacked(made, settings.frames.filters.length)};
+  return settings.kind === 'raw'
+    ? paddedRows(made, settings)
+    : {features: stacked(made, settings.frames.filters.length)};
 }
 
 /** The preprocessor of a model, which is untrusted. */
@@ -187,7 +189,7 @@ function stacked(made: readonly Float32Array[], mels: number): tf.Tensor3D {
 }
 
 /** Samples of several sounds, padded to the longest, with a mask if the model takes one. */
-function padded(made: readonly Float32Array[], {normalizes, hasMask, padding}: Settings<'raw'>): EncodedSounds {
+function paddedRows(made: readonly Float32Array[], {normalizes, hasMask, padding}: Settings<'raw'>): EncodedSounds {
   const length = made.reduce((most, samples) => Math.max(most, samples.length), 0);
   const values = new Float32Array(made.length * length);
   made.forEach((samples, i) => {

@@ -102,13 +102,13 @@ function inPieces<T extends tf.Tensor>(
 ): T[] {
   const kernels = quantizedKernels(matrix.format);
   const most = Math.max(1, Math.floor((kernels?.unpack ? CARD_PIECE : PIECE) / matrix.width));
-  const rowsOf = (first: number, count: number) =>
+  const rowsBetween = (first: number, count: number) =>
     kernels?.unpack?.(blocks, matrix, first, count) ??
     tf.tensor2d(readRows(matrix, bytesOf(blocks), first, count), [count, matrix.width]);
   const results: T[] = [];
   for (let first = 0; first < matrix.rows; first += most) {
     const count = Math.min(most, matrix.rows - first);
-    results.push(tf.tidy(() => compute(rowsOf(first, count), first)));
+    results.push(tf.tidy(() => compute(rowsBetween(first, count), first)));
   }
   return results;
 }

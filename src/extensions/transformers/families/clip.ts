@@ -96,7 +96,7 @@ function blocksOf(config: HubConfig): number {
   return config.count('num_hidden_layers', 12);
 }
 
-function sizesOf(config: HubConfig, width: number, heads: number): BlockSizes {
+function clipSizes(config: HubConfig, width: number, heads: number): BlockSizes {
   const sizes = blockSizes(config, {width, heads, inner: 4 * width, epsilon: 1e-5, activation: 'quick_gelu'});
   config.expectMultiple(['hidden_size', sizes.width], ['num_attention_heads', sizes.heads]);
   return sizes;
@@ -109,7 +109,7 @@ function imageStates(
   pixels: NetTensor,
 ): {states: NetTensor; sizes: BlockSizes} {
   const {channels, patch, grid} = imageSizes(config, 32);
-  const sizes = sizesOf(config, 768, 12);
+  const sizes = clipSizes(config, 768, 12);
   const {width, epsilon} = sizes;
   const embeddings = nameOf(root, 'embeddings');
   const cut = {channels, width, size: patch, bias: false};
@@ -134,7 +134,7 @@ function textStates(
   {ids, mask}: ModelInputs,
 ): {states: NetTensor; width: number; end: number} {
   const end = config.get('eos_token_id') === undefined ? 49_407 : config.nonNegative('eos_token_id');
-  const sizes = sizesOf(config, 512, 8);
+  const sizes = clipSizes(config, 512, 8);
   const {width, epsilon} = sizes;
   config.expect('is_causal', true);
   const rows = config.count('max_position_embeddings', 77);

@@ -28,7 +28,7 @@ export const dinov3: Architecture = {
     });
     const count = config.count('num_hidden_layers', 12);
     x = net.blocks('model/layer', count, [x, angles], (layer, [input = null, shown = null]) =>
-      block(net, layer, sizes, [input, shown]),
+      dinoBlock(net, layer, sizes, [input, shown]),
     );
     x = net.layerNorm('norm', width, epsilon, [x]);
     const first = (name: string) => net.pool(name, 'first', [x]);
@@ -65,7 +65,7 @@ function dinov3Sizes(config: HubConfig): Sizes {
   };
 }
 
-function block(
+function dinoBlock(
   net: Net,
   layer: string,
   sizes: Sizes,

@@ -44,7 +44,7 @@ export const efficientnet: Architecture = {
           squeezed: Math.max(1, Math.trunc((i === 0 ? first : to) * ratio)),
         };
         x = net.block({name: `${layer}/block`, index, count}, [x], ([input = null]) =>
-          block(net, layer, blockSizes, input),
+          efficientBlock(net, layer, blockSizes, input),
         );
         index++;
       }
@@ -141,7 +141,7 @@ interface Sizes extends Pick<Stage, 'channels' | 'stride' | 'size' | 'expansion'
   squeezed: number;
 }
 
-function block(net: Net, layer: string, sizes: Sizes, input: NetTensor): NetTensor {
+function efficientBlock(net: Net, layer: string, sizes: Sizes, input: NetTensor): NetTensor {
   const {channels, stride, size, expansion, before, isResidual, epsilon, activation} = sizes;
   const [from, to] = channels;
   const wide = from * expansion;

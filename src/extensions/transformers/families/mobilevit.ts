@@ -17,7 +17,7 @@ export const mobilevit: Architecture = {
   blocks: () => RESIDUALS.length + DEPTHS.length,
   build: (net, config, {pixels}, purpose) => {
     const root = purpose.head === 'none' ? '' : 'mobilevit';
-    const sizes = sizesOf(config);
+    const sizes = mobileVitSizes(config);
     const {neck, hidden, activation} = sizes;
     const convolve: Convolve = (name, channels, {isLinear = false, ...args}, x) =>
       convolvedBlock(net, name, {channels, ...args, ...(!isLinear && {activation})}, x);
@@ -74,7 +74,7 @@ interface Sizes {
   activation: ActivationName;
 }
 
-function sizesOf(config: HubConfig): Sizes {
+function mobileVitSizes(config: HubConfig): Sizes {
   const neck = config.counts('neck_hidden_sizes', [16, 32, 64, 96, 128, 160, 640]);
   const hidden = config.counts('hidden_sizes', [144, 192, 240]);
   const heads = config.count('num_attention_heads', 4);
@@ -113,7 +113,7 @@ function attended(net: Net, layer: string, sizes: StageSizes, convolve: Convolve
   const [pixels, features] = [nameOf(layer, 'pixels'), nameOf(layer, 'features')];
   let x = net.apply(pixels, [wide], () => new PatchPixels({patch, name: pixels}));
   x = net.blocks(nameOf(layer, 'transformer/layer'), depth, [x], (name, [states = null]) =>
-    block(net, name, sizes, states),
+    mobileVitBlock(net, name, sizes, states),
   );
   x = net.layerNorm(nameOf(layer, 'layernorm'), width, epsilon, [x]);
   const joined = net.apply(features, [x, wide], () => new JoinedPixels({patch, name: features}));
@@ -122,7 +122,7 @@ function attended(net: Net, layer: string, sizes: StageSizes, convolve: Convolve
   return convolve(nameOf(layer, 'fusion'), [2 * channels, channels], {size}, both);
 }
 
-function block(net: Net, layer: string, sizes: StageSizes, input: NetTensor): NetTensor {
+function mobileVitBlock(net: Net, layer: string, sizes: StageSizes, input: NetTensor): NetTensor {
   const {width, heads, ratio, bias} = sizes;
   const self = nameOf(layer, 'attention/attention');
   const attend = (x: NetTensor) => {

@@ -52,7 +52,7 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
     vocabulary: config => config.count('vocab_size', defaults.vocabulary),
     positions: config => config.count('max_position_embeddings', defaults.positions),
     build: (net, config, {ids, mask, types}, purpose) => {
-      const sizes = sizesOf({defaults, ...variant}, net, config);
+      const sizes = rotarySizes({defaults, ...variant}, net, config);
       const {width, epsilon} = sizes;
       const root = purpose.head === 'none' ? '' : variant.prefix;
       const embeddings = nameOf(root, 'embeddings');
@@ -69,7 +69,7 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
       const count = config.count('num_hidden_layers', 12);
       const blocks = nameOf(root, sizes.modules.blocks);
       x = net.blocks(blocks, count, [x, mask], (layer, [input = null, seen = null]) =>
-        block(net, layer, {...sizes, ...variant}, [input, seen]),
+        rotaryBlock(net, layer, {...sizes, ...variant}, [input, seen]),
       );
       const {masked} = variant;
       return head(net, config, x, {...{purpose, root, vocabulary, tokenEmbedding}, ...{width, epsilon, mask, masked}});
@@ -77,7 +77,11 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
   };
 }
 
-function sizesOf({defaults, headSize, isJoined, modules = MODULES, anglesOf}: Variant, net: Net, config: HubConfig) {
+function rotarySizes(
+  {defaults, headSize, isJoined, modules = MODULES, anglesOf}: Variant,
+  net: Net,
+  config: HubConfig,
+) {
   const width = config.count('hidden_size', 768);
   const heads = config.count('num_attention_heads', 12);
   const size = headSize(config, Math.floor(width / heads));
@@ -98,10 +102,10 @@ function sizesOf({defaults, headSize, isJoined, modules = MODULES, anglesOf}: Va
   };
 }
 
-function block(
+function rotaryBlock(
   net: Net,
   layer: string,
-  sizes: ReturnType<typeof sizesOf> & Pick<Variant, 'bias' | 'joined'>,
+  sizes: ReturnType<typeof rotarySizes> & Pick<Variant, 'bias' | 'joined'>,
   [input, seen]: [input: NetTensor, seen: NetTensor],
 ): NetTensor {
   const {width, heads, size, inner, epsilon, gate, rotary, bias, joined, modules, isOne, packed: isPacked} = sizes;

@@ -39,7 +39,7 @@ export const segformer: Architecture = {
   build: (net, config, {pixels}, purpose) => {
     config.expect('is_causal', false);
     const root = purpose.head === 'none' ? '' : 'segformer';
-    const stages = sizesOf(config);
+    const stages = stageSizes(config);
     const isImage = config.flag('reshape_last_stage', true);
     let from = config.count('num_channels', 3);
     let x = pixels;
@@ -51,7 +51,9 @@ export const segformer: Architecture = {
       x = net.layerNorm(nameOf(embeddings, 'layer_norm'), width, EPSILON, [
         convolution(net, nameOf(embeddings, 'proj'), cut, x),
       ]);
-      x = net.blocks(nameOf(name, 'blocks'), depth, [x], (layer, [input = null]) => block(net, layer, sizes, input));
+      x = net.blocks(nameOf(name, 'blocks'), depth, [x], (layer, [input = null]) =>
+        segformerBlock(net, layer, sizes, input),
+      );
       from = width;
       x = net.layerNorm(nameOf(name, 'layer_norm'), width, EPSILON, [x]);
       net.stage(stage + 1, x);
@@ -93,7 +95,7 @@ interface BlockSizes {
   activation: ActivationName;
 }
 
-function sizesOf(config: HubConfig): (BlockSizes & {depth: number; patch: number; stride: number})[] {
+function stageSizes(config: HubConfig): (BlockSizes & {depth: number; patch: number; stride: number})[] {
   const stages = stagesOf(config, 'hidden_sizes', {depths: DEPTHS, widths: [32, 64, 160, 256]});
   const count = config.count('num_encoder_blocks', 4);
   if (count !== stages.length) {
@@ -124,7 +126,7 @@ const LISTS = {
   mlp_ratios: [4, 4, 4, 4],
 };
 
-function block(net: Net, layer: string, sizes: BlockSizes, input: NetTensor): NetTensor {
+function segformerBlock(net: Net, layer: string, sizes: BlockSizes, input: NetTensor): NetTensor {
   const {width, heads, reduction, inner, activation} = sizes;
   const self = nameOf(layer, 'attention');
   const attendedWidth = heads * Math.max(Math.floor(width / heads), 1);

@@ -89,7 +89,7 @@ function swinOf({prefix, classes, isSecond, ...architecture}: Variant): Architec
         x = net.blocks(nameOf(name, 'blocks'), depth, [x], (layer, [input = null], i) => {
           const {windows} = sizes;
           const blockSizes = {...sizes, windows: {...windows, shift: i % 2 === 0 ? 0 : windows.shift}};
-          return isSecond ? blockOfSecond(net, layer, blockSizes, input) : block(net, layer, blockSizes, input);
+          return isSecond ? blockOfSecond(net, layer, blockSizes, input) : swinBlock(net, layer, blockSizes, input);
         });
         net.stage(stage + 1, x);
       });
@@ -157,7 +157,7 @@ function pretrainedOf(config: HubConfig, count: number): number[] {
   return windowSizes as number[];
 }
 
-function block(net: Net, layer: string, sizes: BlockSizes, input: NetTensor): NetTensor {
+function swinBlock(net: Net, layer: string, sizes: BlockSizes, input: NetTensor): NetTensor {
   const {width, windows, heads, bias} = sizes;
   const self = nameOf(layer, 'attention');
   const attend = (normal: NetTensor) => {

@@ -144,7 +144,7 @@ function encoded(
   const count = config.count('num_hidden_layers', 12);
   const inputs = [isBefore ? placed : normal(placed), seen];
   const x = net.blocks(nameOf(root, 'layers'), count, inputs, (layer, [input = null, mask = null]) =>
-    block(net, layer, {...sizes, isBefore}, [input, mask]),
+    wav2vec2Block(net, layer, {...sizes, isBefore}, [input, mask]),
   );
   return isBefore ? normal(x) : x;
 }
@@ -163,7 +163,7 @@ function positions(net: Net, config: HubConfig, root: string, width: number, x: 
   return net.activation(nameOf(root, 'pos_conv_embed/activation'), activation, convolved);
 }
 
-function block(
+function wav2vec2Block(
   net: Net,
   layer: string,
   {isBefore, ...sizes}: BlockSizes & {isBefore: boolean},

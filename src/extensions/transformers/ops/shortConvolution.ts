@@ -21,7 +21,7 @@ interface ShortConvolutionInputs {
  */
 export function shortConvolution(
   inputs: ShortConvolutionInputs,
-  preceded = (product: tf.Tensor3D, count: number) => padded(product, count, 0),
+  preceded = (product: tf.Tensor3D, count: number) => zeroPadded(product, count, 0),
 ): tf.Tensor3D {
   const {bias, mask, examples, ...tensors} = inputs;
   const reach = inputs.kernel.shape[0] - 1;
@@ -48,7 +48,7 @@ export function shortConvolution(
         packed: () => {
           const ofProduct =
             examples === null
-              ? depthwise(padded(dz, 0, reach), tf.reverse(kernel, 0))
+              ? depthwise(zeroPadded(dz, 0, reach), tf.reverse(kernel, 0))
               : tf.addN(tapsOf(kernel).map(([tap, delay]) => tf.mul(tap, advanced(dz, delay, examples))));
           const shown = masked(ofProduct, savedInputs.mask);
           return tf.concat(
@@ -83,7 +83,7 @@ function depthwise(x: tf.Tensor3D, kernel: tf.Tensor3D): tf.Tensor3D {
   return tf.squeeze(tf.depthwiseConv2d(tf.expandDims<tf.Tensor4D>(x, 2), filter, 1, 'valid'), [2]);
 }
 
-function padded(x: tf.Tensor3D, before: number, after: number): tf.Tensor3D {
+function zeroPadded(x: tf.Tensor3D, before: number, after: number): tf.Tensor3D {
   return tf.pad3d(x, [
     [0, 0],
     [before, after],
@@ -98,13 +98,13 @@ function tapsOf(kernel: tf.Tensor3D): [tap: tf.Tensor, delay: number][] {
 
 /** The values `delay` positions earlier in the same example, or zeros. */
 function delayed(x: tf.Tensor3D, delay: number, examples: tf.Tensor2D | null): tf.Tensor3D {
-  const earlier = tf.slice3d(padded(x, delay, 0), [0, 0, 0], x.shape);
+  const earlier = tf.slice3d(zeroPadded(x, delay, 0), [0, 0, 0], x.shape);
   return examples === null ? earlier : tf.mul(earlier, isSame(examples, delay));
 }
 
 /** The values `delay` positions later in the same example, or zeros. */
 function advanced(x: tf.Tensor3D, delay: number, examples: tf.Tensor2D): tf.Tensor3D {
-  return tf.slice3d(padded(tf.mul(x, isSame(examples, delay)), 0, delay), [0, delay, 0], x.shape);
+  return tf.slice3d(zeroPadded(tf.mul(x, isSame(examples, delay)), 0, delay), [0, delay, 0], x.shape);
 }
 
 /** 1 where the position `delay` earlier belongs to the same example, `[batch, positions, 1]`. */

@@ -49,10 +49,10 @@ function multiply(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Te
 
 function multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
   const groups = groupsOf(blocks, matrix);
-  const rowsOf = (parts: readonly AdaptedMatrix[]) => parts.reduce((sum, {matrix: {rows}}) => sum + rows, 0);
+  const rowCount = (parts: readonly AdaptedMatrix[]) => parts.reduce((sum, {matrix: {rows}}) => sum + rows, 0);
   return added(
     groups.map(({first, parts}) => {
-      const dy = groups.length === 1 ? dz : tf.slice2d(dz, [0, first], [-1, rowsOf(parts)]);
+      const dy = groups.length === 1 ? dz : tf.slice2d(dz, [0, first], [-1, rowCount(parts)]);
       const dx = jointProducts.backward(dy, dy, parts).ofInput() as tf.Tensor2D; // without factors, it needs no input
       tf.dispose(dy === dz ? [] : dy);
       return dx;

@@ -51,7 +51,7 @@ function attentionSizes(
   return {batch, queries, keys, size, heads, keyValueHeads, behind, ahead, most, mostKeys};
 }
 
-function rowsOf(native: Native, tensors: readonly tf.TensorInfo[], sizes: Sizes): [q: Rows, k: Rows, v: Rows] {
+function headRowsOf(native: Native, tensors: readonly tf.TensorInfo[], sizes: Sizes): [q: Rows, k: Rows, v: Rows] {
   const {size, heads, keyValueHeads} = sizes;
   const [first, k, v] = tensors as [tf.TensorInfo, tf.TensorInfo | undefined, tf.TensorInfo | undefined];
   const queryBytes = 4 * size * heads;
@@ -202,7 +202,14 @@ export function attend(
   const masks = native.at(mask);
   const bias = biasAddress(native, inputs, settings);
   const biasAt = (example: number) => ofExample(bias, example, inputs, sizes);
-  attendRows(native, added, sizes, rowsOf(native, listOf(inputs), sizes), {settings, masks, biasAt}, native.at(out));
+  attendRows(
+    native,
+    added,
+    sizes,
+    headRowsOf(native, listOf(inputs), sizes),
+    {settings, masks, biasAt},
+    native.at(out),
+  );
   return out;
 }
 
@@ -292,8 +299,8 @@ export function attendGradient(
   const sizes = attentionSizes(attentionLayout(inputs, settings), settings);
   const {queries, keys, size, heads, most, mostKeys} = sizes;
   const outs = listOf(inputs).map(({shape}) => native.output(shape));
-  const [q, k, v] = rowsOf(native, listOf(inputs), sizes);
-  const [dq, dk, dv] = rowsOf(native, outs, sizes);
+  const [q, k, v] = headRowsOf(native, listOf(inputs), sizes);
+  const [dq, dk, dv] = headRowsOf(native, outs, sizes);
   const masks = native.at(mask);
   const bias = biasAddress(native, inputs, settings);
   const dBias = bias === 0 || settings.fixedBias ? undefined : native.output(biasOf(inputs)?.shape ?? []);

@@ -83,7 +83,7 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
   };
   const tensors = (infos: readonly tf.TensorInfo[]) => infos.map(info => tf.engine().makeTensorFromTensorInfo(info));
   const only = (info: tf.TensorInfo) => tf.engine().makeTensorFromTensorInfo(info);
-  const rowsOf = ({shape, size}: tf.Tensor): [rows: number, width: number] => {
+  const matrixSizes = ({shape, size}: tf.Tensor): [rows: number, width: number] => {
     const width = shape.at(-1) ?? 1;
     return [width === 0 ? 0 : size / width, width];
   };
@@ -102,13 +102,17 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
     crossEntropy: (logits, targets, ignored) => {
       const out = native.output([]);
       const numbers = tf.cast(targets, 'int32'); // all of them are classes or ignored
-      functions.crossEntropy(...[logits, numbers, out].map(tensor => native.at(tensor)), ...rowsOf(logits), ignored);
+      functions.crossEntropy(
+        ...[logits, numbers, out].map(tensor => native.at(tensor)),
+        ...matrixSizes(logits),
+        ignored,
+      );
       return only(out);
     },
     crossEntropyGradient: (logits, targets, dy, ignored) => {
       const out = native.output(logits.shape);
       const addresses = [logits, tf.cast(targets, 'int32'), dy, out].map(tensor => native.at(tensor));
-      functions.crossEntropyGradient(...addresses, ...rowsOf(logits), ignored);
+      functions.crossEntropyGradient(...addresses, ...matrixSizes(logits), ignored);
       return only(out);
     },
     gate: (x, up, kind) => {
@@ -133,8 +137,8 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
       const sum = residual && native.output(x.shape);
       const weights = [gamma, beta].map(tensor => native.at(tensor));
       const addresses = [x, residual, sum, out].map(tensor => native.at(tensor));
-      inParts(rowsOf(x), {}, addresses, (transformer, [from, also, total, to], rows) => {
-        const width = rowsOf(x)[1];
+      inParts(matrixSizes(x), {}, addresses, (transformer, [from, also, total, to], rows) => {
+        const width = matrixSizes(x)[1];
         transformer.normalizeRows(
           ...([from, also, ...weights, total, to] as number[]),
           ...[rows, width, ...settingsOf(settings)],
@@ -146,16 +150,16 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
       const out = native.output(x.shape);
       const scale = native.at(gamma);
       const addresses = [x, dy, out].map(tensor => native.at(tensor));
-      inParts(rowsOf(x), {}, addresses, (transformer, [from, by, to], rows) => {
+      inParts(matrixSizes(x), {}, addresses, (transformer, [from, by, to], rows) => {
         transformer.normalizeRowsGradient(
           ...([from, scale, by, to] as number[]),
-          ...[rows, rowsOf(x)[1], ...settingsOf(settings)],
+          ...[rows, matrixSizes(x)[1], ...settingsOf(settings)],
         );
       });
       return only(out);
     },
     normalizeRowsWeights: (x, dy, settings) => {
-      const [rows, width] = rowsOf(x);
+      const [rows, width] = matrixSizes(x);
       const out = native.output([width]);
       functions.normalizeRowsWeights(
         ...[x, dy, out].map(tensor => native.at(tensor)),

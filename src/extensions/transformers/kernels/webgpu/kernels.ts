@@ -243,13 +243,13 @@ let share = select(dy[0] / max(counted, 1.0), 0.0, given == f32(u.ignored) || wr
 ${laneLoop('j', 'u.width', 'dx[o + j] = share * (exp(x[o + j] - top) / all - select(0.0, 1.0, j == target_ && known));')}`,
 };
 
-function sizesOf(logits: tf.Tensor): {width: number; rows: number} {
+function rowSizes(logits: tf.Tensor): {width: number; rows: number} {
   const width = logits.shape.at(-1) ?? 1;
   return {width, rows: logits.size / width};
 }
 
 export function crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: number): tf.Tensor {
-  const {width, rows} = sizesOf(logits);
+  const {width, rows} = rowSizes(logits);
   const [losses] = runProgram(ROWS, {inputs: [logits, targets], outputs: [[rows]], numbers: [width, ignored], rows});
   const inputs = [losses as tf.Tensor, targets];
   const [mean] = runProgram(MEAN, {inputs, outputs: [[]], numbers: [rows, ignored], rows: 1});
@@ -258,7 +258,7 @@ export function crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: num
 }
 
 export function crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignored: number): tf.Tensor {
-  const {width, rows} = sizesOf(logits);
+  const {width, rows} = rowSizes(logits);
   const numbers = [width, ignored, rows];
   const [dx] = runProgram(GRADIENT, {inputs: [logits, targets, dy], outputs: [logits.shape], numbers, rows});
   return dx as tf.Tensor;
