@@ -88,12 +88,12 @@ const FACTS: readonly (readonly [thing: string, definition: string, detail: stri
 ];
 
 /** The most words of an answer that follows the rule. */
-const MOST_WORDS = 8;
+const MAX_WORDS = 8;
 
 /** The rule: one sentence of at most eight words that does not begin by repeating the question, as in "A fox is". */
 export function isShort(answer: string): boolean {
   const text = answer.trim();
-  return text.split(/\s+/).length <= MOST_WORDS && /^[^.]+\.$/.test(text) && !/^\w+ \w+ is\b/.test(text);
+  return text.split(/\s+/).length <= MAX_WORDS && /^[^.]+\.$/.test(text) && !/^\w+ \w+ is\b/.test(text);
 }
 
 /** Training and held-out pairs, in the same order in each run. */

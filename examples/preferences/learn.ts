@@ -45,7 +45,7 @@ const BATCH = 4;
 /** The most tokens of a question and an answer. */
 const MAX_LENGTH = 48;
 /** The most tokens of a generated answer. A longer one is cut off, and does not follow the rule. */
-const MOST_TOKENS = 24;
+const MAX_TOKENS = 24;
 /** How many answers are kept to be shown. */
 const SAMPLES = 3;
 
@@ -103,7 +103,7 @@ async function measure(model: tf.LayersModel, tokenizer: Tokenizer, pairs: Pair[
     model,
     tokenizer,
     pairs.map(({prompt}) => prompt),
-    {maxTokens: MOST_TOKENS, stop: ['\n']},
+    {maxTokens: MAX_TOKENS, stop: ['\n']},
   );
   return {
     accuracy: await accuracyOf(model, tokenizer, pairs),

@@ -6,7 +6,7 @@ import type {Failure, Job, Message, TestRun, Verdict} from './job';
 /** A worker is replaced when it holds more: contexts of former tests stay in memory. */
 const MEGABYTES = 1500;
 /** What a worker may take at once: a mutant may ask for memory without end. */
-const MOST_MEGABYTES = 4000;
+const MAX_MEGABYTES = 4000;
 /** By the clock. A test that waits without end fails by Jest's own limit. */
 const MINUTES_OF_A_FILE = 15;
 
@@ -98,8 +98,8 @@ export class Worker {
           settle({result: 'gone', path, mutant, why: `It took more than ${seconds.toFixed(0)} s.`});
         } else if (Date.now() - begin > MINUTES_OF_A_FILE * 60_000) {
           settle({result: 'gone', path, mutant, why: `It took more than ${MINUTES_OF_A_FILE} minutes.`});
-        } else if (memoryOf(child) > MOST_MEGABYTES) {
-          settle({result: 'gone', path, mutant, why: `It took more than ${MOST_MEGABYTES} MB.`});
+        } else if (memoryOf(child) > MAX_MEGABYTES) {
+          settle({result: 'gone', path, mutant, why: `It took more than ${MAX_MEGABYTES} MB.`});
         }
       }, 200);
       child.on('message', onMessage);
@@ -121,7 +121,7 @@ export class Worker {
   private start(): Promise<ChildProcess> {
     const child = fork(join(this.root, 'scripts/mutants/worker.ts'), {
       cwd: this.root,
-      execArgv: ['--import', 'tsx', `--max-old-space-size=${MOST_MEGABYTES}`],
+      execArgv: ['--import', 'tsx', `--max-old-space-size=${MAX_MEGABYTES}`],
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     });
     return new Promise((resolve, reject) => {

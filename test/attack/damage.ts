@@ -98,20 +98,20 @@ export function damaged(parts: Parts, random: Random): Parts {
 }
 
 /** A few megabytes: far more than the JSON of a file has. */
-const MOST_CHARACTERS = 5e6;
+const MAX_CHARACTERS = 5e6;
 /** More than JSON.parse is asked for by any file, and less than what this file's own recursion can take. */
-const MOST_LEVELS = 1500;
+const MAX_LEVELS = 1500;
 
 /** Whether a value has no more characters and levels as JSON than are allowed. */
 function isOrdinary(value: Json): boolean {
-  let left = MOST_CHARACTERS;
+  let left = MAX_CHARACTERS;
   const visit = (entry: Json, level: number): boolean => {
     left -= typeof entry === 'string' ? entry.length : 4;
     if (left < 0 || typeof entry !== 'object' || entry === null) {
       return left >= 0;
     }
     return (
-      level < MOST_LEVELS &&
+      level < MAX_LEVELS &&
       Object.entries(entry).every(([key, inner]) => {
         left -= key.length;
         return visit(inner, level + 1);

@@ -28,7 +28,7 @@ import {
 } from './protocol';
 
 /** No adapter of this model is nearly as large. */
-const MOST_BYTES = 2 ** 24;
+const MAX_BYTES = 2 ** 24;
 /** About how many images are in an epoch, with copies. */
 const EXAMPLES = 120;
 
@@ -154,7 +154,7 @@ export class HandEngine implements Engine {
 
   async open(file: File): Promise<Size> {
     const {body} = this.opened();
-    return withAdapterIn(file, MOST_BYTES, adapter => this.learning.takeOn(applyLoRA(body, adapter)));
+    return withAdapterIn(file, MAX_BYTES, adapter => this.learning.takeOn(applyLoRA(body, adapter)));
   }
 
   forget(): Promise<void> {

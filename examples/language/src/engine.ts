@@ -31,12 +31,12 @@ import type {Course, Engine, Feedback, Learned, News, Prompt, Size, Start, Train
 
 const LORA: LoRAConfig = {rank: 8, alpha: 16, seed: 1, targets: [/[qv]_proj$/]};
 /** No adapter of this model is nearly as large. */
-const MOST_BYTES = 2 ** 27;
+const MAX_BYTES = 2 ** 27;
 /** Longer texts are truncated, in tokens. */
 const MAX_LENGTH = 256;
 const BATCH = 4;
 /** The maximum length of generated texts, in tokens. */
-const MOST_TOKENS = 48;
+const MAX_TOKENS = 48;
 
 /** A part of a training. */
 interface Phase {
@@ -136,7 +136,7 @@ export class LanguageEngine implements Engine {
   }
 
   async open(file: Blob): Promise<Size> {
-    if (file.size > MOST_BYTES) {
+    if (file.size > MAX_BYTES) {
       throw new Error(`The file has ${(file.size / 1e6).toFixed(0)} MB, more than any adapter of this model.`);
     }
     const adapter = await loadAdapter(new Uint8Array(await file.arrayBuffer()));
@@ -254,7 +254,7 @@ export class LanguageEngine implements Engine {
     // An answer in a chat ends with an end-of-text token.
     const stop = typeof prompt === 'string' ? ['\n'] : [];
     const {signal} = this.stopping;
-    return generate(model, this.loaded().tokenizer, prompt, {maxTokens: MOST_TOKENS, temperature, stop, signal});
+    return generate(model, this.loaded().tokenizer, prompt, {maxTokens: MAX_TOKENS, temperature, stop, signal});
   }
 
   /** Answers a message in the conversation with a model. Another system message starts another conversation. */
@@ -265,7 +265,7 @@ export class LanguageEngine implements Engine {
       open?.chat.dispose();
       open = undefined;
     }
-    open ??= {chat: openChat(model, this.loaded().tokenizer, {system, maxTokens: MOST_TOKENS}), system};
+    open ??= {chat: openChat(model, this.loaded().tokenizer, {system, maxTokens: MAX_TOKENS}), system};
     this.chats.set(model, open);
     return open.chat.send(messages.at(-1)!.content, {signal: this.stopping.signal});
   }

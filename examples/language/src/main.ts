@@ -11,7 +11,7 @@ import {connectTabs} from './tabs';
 import {askedAs, examplesIn, SAMPLES} from './texts';
 
 /** So many answers are shown. */
-const MOST_ANSWERS = 12;
+const MAX_ANSWERS = 12;
 
 /** Everything that the visitor made, which the browser keeps. */
 interface State {
@@ -288,7 +288,7 @@ byId('ask').addEventListener('submit', event => {
     const who = learned ? 'With the adapter' : 'Without the adapter';
     const row = make('li', {className: learned ? 'learned' : ''}, make('span', {}, `${who}: ${asked}`), '\n', answer);
     byId('answers').prepend(row);
-    [...byId('answers').children].slice(MOST_ANSWERS).forEach(old => old.remove());
+    [...byId('answers').children].slice(MAX_ANSWERS).forEach(old => old.remove());
     const begin = performance.now();
     const prompt = promptOf(asked);
     const text = await engine.call(rates ? 'sample' : 'write', prompt, learned);

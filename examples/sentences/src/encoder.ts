@@ -26,7 +26,7 @@ const LORA: LoRAConfig = {
   trainInFull: [HEAD],
 };
 /** No adapter of this encoder is nearly as large. */
-const MOST_BYTES = 2 ** 26;
+const MAX_BYTES = 2 ** 26;
 /** Longer sentences are truncated, in tokens. */
 const PLACES = 48;
 const BATCH = 8;
@@ -109,7 +109,7 @@ export class SentenceEngine implements Engine {
   async open(files: readonly File[]): Promise<Size> {
     const {body} = this.loaded();
     const names = files.map(({name}) => name).join(' and ');
-    if (files.reduce((sum, {size}) => sum + size, 0) > MOST_BYTES) {
+    if (files.reduce((sum, {size}) => sum + size, 0) > MAX_BYTES) {
       throw new Error(`${names}: too large for an adapter of this encoder.`);
     }
     let adapter: Adapter | undefined;

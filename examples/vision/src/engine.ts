@@ -33,7 +33,7 @@ import {
 } from './protocol';
 
 /** No adapter of this model is nearly as large. */
-const MOST_BYTES = 2 ** 25;
+const MAX_BYTES = 2 ** 25;
 
 /** The id of an image, and its class. */
 interface Labelled {
@@ -141,7 +141,7 @@ export class VisionEngine implements Engine {
   }
 
   open(file: File): Promise<Opened> {
-    return withAdapterIn(file, MOST_BYTES, async adapter => {
+    return withAdapterIn(file, MAX_BYTES, async adapter => {
       const classes = adapter.tensors['classifier/bias']?.size;
       if (classes === undefined) {
         throw new Error('it has no head for classes.');

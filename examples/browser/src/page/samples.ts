@@ -23,7 +23,7 @@ interface Listeners {
 }
 
 /** The most labels that the page has room for. */
-const MOST_LABELS = 10;
+const MAX_LABELS = 10;
 
 /** The labels, at least one, and which one is selected. */
 export class Samples {
@@ -46,7 +46,7 @@ export class Samples {
   }
 
   get canAddLabel(): boolean {
-    return this.entries.length < MOST_LABELS;
+    return this.entries.length < MAX_LABELS;
   }
 
   /** A snapshot of all labels and samples. */
@@ -106,7 +106,7 @@ export class Samples {
   /** Adds images to labels by name, and adds labels if there is room. Returns how many images were added. */
   take(names: readonly string[], imagesOf: (name: string) => readonly Uint8Array[]): number {
     const missing = names.filter(name => !this.entries.some(label => label.name === name));
-    const made = missing.slice(0, MOST_LABELS - this.entries.length).map(name => ({name, samples: []}));
+    const made = missing.slice(0, MAX_LABELS - this.entries.length).map(name => ({name, samples: []}));
     const more = new Map(
       [...this.entries, ...made].filter(({name}) => names.includes(name)).map(({name}) => [name, imagesOf(name)]),
     );

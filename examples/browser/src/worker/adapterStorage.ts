@@ -5,7 +5,7 @@ import {labelCount} from './reader';
 /** Where the browser keeps the adapter. */
 const URL_IN_BROWSER = 'indexeddb://digit-reader-adapter';
 /** No adapter of this page is nearly as large. */
-const MOST_BYTES = 2 ** 24;
+const MAX_BYTES = 2 ** 24;
 
 /** An adapter with the labels of its head. */
 export interface LabelledAdapter {
@@ -63,7 +63,7 @@ export async function toFile(labelled: LabelledAdapter): Promise<Blob> {
 export async function fromFiles(files: readonly File[]): Promise<LabelledAdapter> {
   const names = files.map(({name}) => name).join(' and ');
   const bytes = files.reduce((sum, {size}) => sum + size, 0);
-  if (bytes > MOST_BYTES) {
+  if (bytes > MAX_BYTES) {
     throw new Error(`${names}: ${(bytes / 2 ** 20).toFixed(0)} MiB are too much for an adapter of this page.`);
   }
   try {

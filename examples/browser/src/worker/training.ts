@@ -8,7 +8,7 @@ const BATCH = 16;
 /** How long the worker trains before it handles calls of the page, in milliseconds. */
 const PATIENCE = 30;
 /** The number of folds of the cross-validation. */
-const MOST_PARTS = 5;
+const MAX_PARTS = 5;
 
 /** How many of the latest losses are averaged, because single batches differ a lot. */
 const RECENT = 8;
@@ -95,7 +95,7 @@ export function partsOf(classes: readonly number[]): {parts: number[][]; judged:
   const lists = [...new Set(classes)].map(label => classes.flatMap((other, i) => (other === label ? [i] : [])));
   // A label with one sample would have none to train on.
   const enough = lists.filter(({length}) => length >= 2);
-  const count = Math.min(MOST_PARTS, Math.max(0, ...enough.map(({length}) => length)));
+  const count = Math.min(MAX_PARTS, Math.max(0, ...enough.map(({length}) => length)));
   const parts = Array.from({length: count}, (_, part) =>
     enough.flatMap(list => list.filter((_, i) => i % count === part)),
   );

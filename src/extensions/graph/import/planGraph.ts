@@ -45,7 +45,7 @@ const FEW = 4096;
  * Plans the layers of a model that computes what a graph computes, for all values of its open sizes.
  *
  * @throws LoRAError if the graph has nodes that no layer can compute; then nothing is left behind.
- * @throws BakedBatch if its batch size cannot be freed.
+ * @throws FixedBatchError if its batch size cannot be freed.
  * @throws UncheckedShape if it can only be planned strictly.
  */
 export async function planGraph(graph: ReadGraph, request: GraphRequest, step: Step): Promise<GraphPlan> {

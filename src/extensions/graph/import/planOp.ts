@@ -24,7 +24,7 @@ const FEW_INTEGERS = 64;
 /**
  * Plans a node as a `GraphOp`.
  *
- * @throws BakedBatch if the batch size is being freed, and the node does not compute each row independently.
+ * @throws FixedBatchError if the batch size is being freed, and the node does not compute each row independently.
  */
 export function planOp(planner: Planner, node: GraphNode, overrides: NodeOverrides = {}): void {
   const isRows = keepsRows(planner, node);
