@@ -89,7 +89,7 @@ export const graphCases: readonly Case[] = [
         String,
         (error: unknown) => (error as Error).message,
       );
-      return message.includes('Where "places" must read a tensor synchronously') ? 0 : Infinity;
+      return message.includes('Where "places": The node must read a tensor synchronously') ? 0 : Infinity;
     },
   },
   {
