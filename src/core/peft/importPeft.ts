@@ -240,8 +240,8 @@ async function checkBase(site: Site, base: Values): Promise<void> {
   const isOfShape = showShape([...original.shape]) === showShape([...replacement.shape]);
   if (!isOfShape || !original.data.every((value, i) => value === replacement.data[i])) {
     throw new LoRAError(
-      'The base_layer.weight of the file is not the weight of this model. The adapter belongs to another base, or its base ' +
-        'was changed. Load that base; or, if only rounding differs, save the adapter with ' +
+      'The base_layer.weight of the file is not the weight of this model. The adapter belongs to another base, or ' +
+        'its base was changed. Load that base; or, if only rounding differs, save the adapter with ' +
         'save_embedding_layers=False.',
     );
   }
