@@ -68,14 +68,14 @@ export interface WeightSpec {
   trainable?: boolean;
 }
 
-/** What an operation uses besides its first input. */
+/** The values that an operation uses besides its first input. */
 export interface OperationCall {
   inputs: readonly tf.Tensor[];
   weights: Readonly<Record<string, tf.Tensor | undefined>>;
   mask: tf.Tensor | null | undefined;
 }
 
-/** What a formula uses besides its first input. */
+/** The values that a formula uses besides its first input. */
 export interface FormulaCall<T> {
   weights: Readonly<Record<string, T | undefined>>;
   mask: T | null | undefined;

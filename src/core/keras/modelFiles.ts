@@ -12,7 +12,7 @@ export type ModelSource = string | URL | tf.io.IOHandler | ArrayLike<File>;
 
 type ModelJSON = Parameters<typeof tf.io.getModelArtifactsForJSON>[0];
 
-/** What loads a model from its source, as `loadKerasModel` takes it. */
+/** The handler that loads a model from a source of `loadKerasModel`. */
 export function handlerOf(
   source: ModelSource,
   options: LoadOptions & CallOptions,

@@ -69,7 +69,7 @@ export interface WeightSpec {
 
 type Shapes = readonly [tf.Shape, ...tf.Shape[]];
 
-/** What a layer is: its settings, its weights, its shape, and what it computes. */
+/** A layer: its settings, its weights, the shape of its result, and its formula. */
 export interface Definition<D, W> {
   readonly settings?: D;
   /** Throws if settings do not fit each other. */
@@ -82,7 +82,7 @@ export interface Definition<D, W> {
   readonly isElementwise?: boolean;
   readonly keepsMask?: boolean;
   readonly weights?: (settings: SettingsOf<D>, shapes: Shapes) => W;
-  /** What it takes, for a message, if the inputs do not fit. Sizes may be `null`. */
+  /** If the inputs do not fit: which would, for the message. Sizes may be `null`. */
   readonly misfit?: (shapes: Shapes, settings: SettingsOf<D>) => string | false | undefined;
   /** Default: that of the first input. */
   readonly shape?: (shapes: Shapes, settings: SettingsOf<D>) => tf.Shape;
@@ -90,7 +90,7 @@ export interface Definition<D, W> {
   readonly formula?: Formula<SettingsOf<D>, W>;
 }
 
-/** What a layer computes. */
+/** The computation of a layer, over tensors or over the names of values in a file. */
 export type Formula<S, W> = <T, N>(
   ops: TransformerOps<T, N>,
   inputs: readonly [T, T, T?],

@@ -14,7 +14,7 @@ export interface LandmarkLayout {
   visibility?: number;
 }
 
-/** What errors are divided by, for each example; see `referenceSizes`. */
+/** The divisor of each example's errors; see `referenceSizes`. */
 export type LandmarkSize = 'box' | readonly [number, number] | number;
 
 /** A layout, and what errors are divided by. */
