@@ -373,8 +373,8 @@ export const CHANGES: readonly Change[] = [
     what: 'The methods `uploadToGPU`, `runWebGPUProgram`, and `bufferManager.acquireBuffer` of webgpu are wrapped.',
     by: 'platform/tfjs/repairs.ts',
     why:
-      'A program that reads an empty tensor spoils the results that wait with it, and `tf.cumsum({reverse: true})` ' +
-      'is wrong after one of another length.',
+      'A program that reads an empty tensor spoils the results that wait with it, `tf.gather` along an empty axis ' +
+      'reads beyond the tensor, and `tf.cumsum({reverse: true})` is wrong after one of another length.',
     lasts: 'from when the programs for webgpu are loaded until the backend is removed',
     without: 'use a page, worker, or process that does not import the library',
   },

@@ -9,13 +9,16 @@ interface Backend {
   readonly tensorMap: {get(dataId: tf.DataId): {values?: tf.backend_util.BackendValues | null}};
   readonly bufferManager: {acquireBuffer(bytes: number, ...usage: unknown[]): object};
   uploadToGPU(dataId: tf.DataId): void;
-  runWebGPUProgram(program: Program, ...call: unknown[]): tf.TensorInfo;
+  disposeData(dataId: tf.DataId): boolean;
+  runWebGPUProgram(program: Program, inputs: readonly tf.TensorInfo[], ...call: unknown[]): tf.TensorInfo;
 }
 
 interface Program {
   readonly outputShape: readonly number[];
   /** By this key tfjs finds the shader that it has compiled. */
   shaderKey: string;
+  /** The shape that a gather reads: batches, outer axes, the gathered axis, inner axes. */
+  readonly aShape?: readonly number[];
 }
 
 /** Mends what tfjs's webgpu backend computes wrongly without an error. */
@@ -24,7 +27,7 @@ export function repairWebGPU(backend: object): void {
   if (repaired[BRAND] !== true) {
     repaired[BRAND] = true;
     bindEmptyTensors(repaired);
-    nameLengths(repaired);
+    repairPrograms(repaired);
   }
 }
 
@@ -47,13 +50,21 @@ function bindEmptyTensors(backend: Backend): void {
   };
 }
 
-/** The shaders of cumulative sums and products contain the length of the axis, but their key does not. */
-function nameLengths(backend: Backend): void {
+/**
+ * The shaders of cumulative sums and products contain the length of the axis, but their key does not. A gather along an
+ * empty axis reads what is beyond the tensor, where cpu and wasm throw.
+ */
+function repairPrograms(backend: Backend): void {
   const run = backend.runWebGPUProgram.bind(backend);
-  backend.runWebGPUProgram = (program, ...call) => {
-    if (program.shaderKey.startsWith('cum_')) {
-      program.shaderKey += `_${program.outputShape.at(-1)}`;
+  backend.runWebGPUProgram = (program, inputs, ...call) => {
+    const {aShape, outputShape, shaderKey} = program;
+    if (shaderKey.startsWith('cum_')) {
+      program.shaderKey += `_${outputShape.at(-1)}`;
     }
-    return run(program, ...call);
+    if (shaderKey === 'gather' && aShape?.[2] === 0 && !outputShape.includes(0)) {
+      inputs.forEach(({dataId}) => backend.disposeData(dataId)); // the kernel's reshaped inputs
+      throw new Error('GatherV2: an axis of length 0 has no index.');
+    }
+    return run(program, inputs, ...call);
   };
 }

@@ -15,8 +15,8 @@ export interface KernelCase {
   isOdd?: true;
   /** What cpu computes in its place, where that backend lacks it. */
   onCpu?: KernelCase['compute'];
-  /** The same with its updates in another order: graphics cards write one or another at an index that is repeated. */
-  inOtherOrder?: KernelCase['compute'];
+  /** How often each value is written: where indices are repeated, graphics cards write any of the updates. */
+  timesWritten?: (...operands: tf.Tensor[]) => tf.Tensor;
   /** The library sums in another order than the stock backend. */
   isReordered?: true;
   /** The library computes it by matrix products. Those of webgpu multiply 0 by what is beyond a matrix, which may be NaN. */

@@ -53,8 +53,7 @@ const scatterUpdate: Family = random => {
     ...odd(`tensorScatterUpdate, ${shift}`, operands, (x, places, values) =>
       tf.tensorScatterUpdate(x, shifted(places), values),
     ),
-    inOtherOrder: (x, places, values) =>
-      tf.tensorScatterUpdate(x, tf.reverse(shifted(places), 0), tf.reverse(values, 0)),
+    timesWritten: (_, places, values) => tf.scatterND(shifted(places), tf.onesLike(values), shape),
   };
 };
 
@@ -73,11 +72,7 @@ const sparseToDense: Family = random => {
     ...odd(`sparseToDense to ${String(shape)}`, operands, (indices, values, others) =>
       tf.sparseToDense(indices, values, shape, others as tf.Scalar),
     ),
-    inOtherOrder: (indices, values, others) =>
-      tf.sparseToDense(
-        ...([tf.reverse(indices, 0), values.rank === 0 ? values : tf.reverse(values, 0), shape] as const),
-        others as tf.Scalar,
-      ),
+    timesWritten: indices => tf.scatterND(tf.reshape(indices, [count, -1]), tf.ones([count]), shape),
   };
 };
 

@@ -18,8 +18,8 @@ export interface Outcome {
   results: Results;
   /** None where the results are not there, or have none. */
   gradients: Results;
-  /** The results on cpu if the updates are in another order, where that may matter. */
-  inOtherOrder?: Results;
+  /** How often each value of the result was written, if that may differ. */
+  timesWritten?: Results;
   /** What the gradients are weighted by, and the operands. */
   weights: Float32Array[];
   values: Operands;
@@ -71,10 +71,10 @@ export async function outcomeOf(seed: number): Promise<Outcome> {
         : results.map(({values: of}) => new Float32Array(of.length).map(() => 2 * random() - 1));
     const hasGradients = typeof results !== 'string' && results.every(({dtype}) => dtype === 'float32');
     const gradients = hasGradients ? await attempt(() => gradientsOf({...tried, compute}, tensors, weights)) : [];
-    const {inOtherOrder} = tried;
+    const {timesWritten} = tried;
     return {
       ...{results, gradients, weights, values},
-      ...(isOnCpu && inOtherOrder && {inOtherOrder: await attempt(() => [inOtherOrder(...tensors)].flat())}),
+      ...(isOnCpu && timesWritten && {timesWritten: await attempt(() => [timesWritten(...tensors)])}),
     };
   } finally {
     // A gradient that throws leaves scopes of tfjs open, and tensors that its tape keeps.

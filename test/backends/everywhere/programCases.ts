@@ -335,6 +335,18 @@ export const programCases: readonly Case[] = [
     },
   },
   {
+    behaviour: 'a gather along an empty axis is refused, or gives zeros or NaN, and leaks nothing',
+    tolerance: 0,
+    run: async () => {
+      const {numDataBuffers} = tf.memory();
+      const [table, indices] = [tf.zeros([0, 2]), tf.zeros([2048], 'int32')];
+      const gathered = async () => (await read([tf.gather(table, indices)])).flat();
+      const numbers = (await gathered().catch(() => [])).filter(Boolean);
+      tf.dispose([table, indices]);
+      return difference([...numbers, tf.memory().numDataBuffers], [numDataBuffers]);
+    },
+  },
+  {
     behaviour: 'cumulative sums and products are right after those of another length',
     tolerance: 0,
     run: async () => {
