@@ -42,7 +42,7 @@ export const ast: Architecture = {
     const count = config.count('num_hidden_layers', 12);
     x = blocks(net, {root: nameOf(root, 'layers'), count}, sizes, VIT_NAMES, [x]);
     x = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
-    const stateAt = (position: number, name: string) => net.poolBehind(name, position, 'first', x);
+    const stateAt = (position: number, name: string) => net.pool(name, 'first', [x], {skip: position});
     const pooled = (): NetTensor =>
       net.average(
         'pooling',
@@ -53,8 +53,6 @@ export const ast: Architecture = {
       const normal = net.layerNorm('classifier/layernorm', width, epsilon, [pooled()], {fresh: isNew});
       return net.dense('classifier/dense', [width, labels], normal, start);
     }
-    const first = (name: string) => stateAt(0, name);
-    const mean = (name: string) => net.poolBehind(name, tokens.length, 'mean', x);
-    return pooledPatches(config, pooling, {first, mean, pooler: pooled}, x);
+    return pooledPatches(net, config, pooling, {tokens: tokens.length, pooler: pooled}, x);
   },
 };

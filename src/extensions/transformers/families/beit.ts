@@ -67,15 +67,13 @@ export const beit: Architecture = {
     }
     const pooled = (name: string) =>
       isMean
-        ? net.layerNorm(nameOf(root, 'pooler/layernorm'), width, epsilon, [net.poolBehind(name, 1, 'mean', x)])
+        ? net.layerNorm(nameOf(root, 'pooler/layernorm'), width, epsilon, [net.pool(name, 'mean', [x], {skip: 1})])
         : net.pool(name, 'first', [x]);
     if (head === 'classes') {
       const start = isNew ? {fresh: config.number('initializer_range', 0.02, 1)} : {};
       return net.dense('classifier', [width, labels], pooled('classifier/state'), start);
     }
-    const first = (name: string) => net.pool(name, 'first', [x]);
-    const mean = (name: string) => net.poolBehind(name, 1, 'mean', x);
-    return pooledPatches(config, pooling, {first, mean, pooler: pooled}, x);
+    return pooledPatches(net, config, pooling, {tokens: 1, pooler: pooled}, x);
   },
 };
 

@@ -1,5 +1,5 @@
 import {classesOf, ENCODER_ENDS} from '../net/architecture';
-import {encoder, pooledClassifier} from './encoder';
+import {BERT_HEAD, encoder, pooledClassifier} from './encoder';
 
 /** BERT and models with the same architecture, such as MiniLM and E5. (Devlin et al., arXiv 1810.04805.) */
 export const bert = encoder({
@@ -7,10 +7,5 @@ export const bert = encoder({
   classes: classesOf('Bert', ENCODER_ENDS),
   padding: () => undefined,
   classify: pooledClassifier,
-  masked: {
-    transform: 'cls/predictions/transform/dense',
-    norm: 'cls/predictions/transform/LayerNorm',
-    decoder: 'cls/predictions/decoder',
-    bias: 'cls.predictions.bias',
-  },
+  masked: BERT_HEAD,
 });

@@ -2,8 +2,9 @@ import {type Architecture, type ModelInputs, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {ScaledCosines, TokenState} from '../layers/pairLayers';
 import type {Net, NetTensor} from '../net/net';
-import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, imageSizes, pooledPatches} from './patchBlocks';
+import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, imageSizes, pooledPatches, textStates} from './patchBlocks';
 import {patches, patchSequence} from './patches';
+import {pooledStates} from './pooling';
 
 // CLIP: an image encoder and a text encoder, whose vectors are compared. (Radford et al., arXiv 2103.00020.)
 
@@ -36,14 +37,12 @@ export const clip: Architecture = {
       }
       case 'classes': {
         const start = isNew ? {fresh: 1 / Math.sqrt(width)} : {};
-        const mean = net.poolBehind('classifier/mean', 1, 'mean', states);
+        const mean = net.pool('classifier/mean', 'mean', [states], {skip: 1});
         return net.dense('classifier', [width, labels], mean, start);
       }
     }
-    const first = (name: string) => net.pool(name, 'first', [states]);
-    const mean = (name: string) => net.poolBehind(name, 1, 'mean', states);
     const pooler = () => pooledImage(net, '', sizes, states);
-    return pooledPatches(config, pooling, {first, mean, pooler}, states);
+    return pooledPatches(net, config, pooling, {tokens: 1, pooler}, states);
   },
 };
 
@@ -53,26 +52,20 @@ export const clipText: Architecture = {
   unused: /^(vision_model|text_projection|visual_projection|logit_scale)(\.|$)/,
   blocks: config => blocksOf(textConfig(config)),
   vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
-  positions: config => textConfig(config).count('max_position_embeddings', 77),
+  positions: config => textConfig(config).count('max_position_embeddings', POSITIONS),
   build: (net, pairConfig, inputs, {head, pooling}) => {
     const config = textConfig(pairConfig);
-    const {states, width, end} = textStates(net, config, head === 'none' ? '' : 'text_model', inputs);
+    const {states, width, end} = statesOfText(net, config, head === 'none' ? '' : 'text_model', inputs);
     if (head === 'projection') {
       const to = config.count('projection_dim', 512);
       return net.dense('text_projection', [width, to], pooledText(net, end, states, inputs), {bias: false});
     }
-    switch (pooling) {
-      case 'none':
-        return states;
-      case 'pooler':
-        return pooledText(net, end, states, inputs);
-      default:
-        return net.pool('pooling', pooling, [states, inputs.mask]);
-    }
+    return pooledStates(net, config, pooling, [states, inputs.mask], () => pooledText(net, end, states, inputs));
   },
 };
 
 const VOCABULARY = 49408;
+const POSITIONS = 77;
 
 /** Whether a config has both encoders. */
 function isWhole(config: HubConfig): boolean {
@@ -127,23 +120,17 @@ function pooledImage(net: Net, root: string, {width, epsilon}: BlockSizes, state
   return net.layerNorm(nameOf(root, 'post_layernorm'), width, epsilon, [first]);
 }
 
-function textStates(
+function statesOfText(
   net: Net,
   config: HubConfig,
   root: string,
-  {ids, mask}: ModelInputs,
+  inputs: ModelInputs,
 ): {states: NetTensor; width: number; end: number} {
   const end = config.get('eos_token_id') === undefined ? 49_407 : config.nonNegative('eos_token_id');
-  const sizes = clipSizes(config, 512, 8);
-  const {width, epsilon} = sizes;
+  const sizes = {...clipSizes(config, 512, 8), causal: true};
   config.expect('is_causal', true);
-  const rows = config.count('max_position_embeddings', 77);
-  const embeddings = nameOf(root, 'embeddings');
-  let x = net.embedding(nameOf(embeddings, 'token_embedding'), config.count('vocab_size', VOCABULARY), width, ids);
-  x = net.positions(nameOf(embeddings, 'position_embedding'), {rows, width}, [x]);
-  const count = blocksOf(config);
-  x = blocks(net, {root: nameOf(root, 'encoder/layers'), count}, {...sizes, causal: true}, CLIP_NAMES, [x, mask]);
-  return {states: net.layerNorm(nameOf(root, 'final_layer_norm'), width, epsilon, [x]), width, end};
+  const states = textStates(net, config, root, {sizes, vocabulary: VOCABULARY, longest: POSITIONS}, inputs);
+  return {states, width: sizes.width, end};
 }
 
 /**
@@ -158,7 +145,7 @@ function pooledText(net: Net, end: number, states: NetTensor, {ids}: ModelInputs
 /** Scaled cosines of each image with each text. */
 function pairs(net: Net, config: HubConfig, inputs: ModelInputs, image: NetTensor, width: number): NetTensor {
   const settings = textConfig(config);
-  const text = textStates(net, settings, 'text_model', inputs);
+  const text = statesOfText(net, settings, 'text_model', inputs);
   const to = config.count('projection_dim', 512);
   const pooled = pooledText(net, text.end, text.states, inputs);
   const ofText = net.dense('text_projection', [text.width, to], pooled, {bias: false});

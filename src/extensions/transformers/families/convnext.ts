@@ -77,8 +77,7 @@ function convNeXt({prefix, classes, variantNames}: Variant): Architecture {
         const mean = meanOfPositions(net, name, features);
         return net.layerNorm(nameOf(root, 'layernorm'), from, config.number('layer_norm_eps', 1e-12), [mean]);
       };
-      const deviation = () => config.number('initializer_range', 0.02, 1);
-      return featureOutput(net, config, purpose, {classifier: 'classifier', width: from, deviation, pooled}, x);
+      return featureOutput(net, config, purpose, {width: from, pooled}, x);
     },
     uncomputed: /^layernorm\./,
   };

@@ -120,11 +120,12 @@ export function meanOfPositions(net: Net, name: string, x: NetTensor): NetTensor
 
 /** The linear head of a model for images. */
 interface FeatureHead {
-  classifier: string;
+  /** Default: `classifier`. */
+  classifier?: string;
   /** The number of channels of the features. */
   width: number;
-  /** A new head starts from N(0, deviation). */
-  deviation: () => number;
+  /** A new head starts from N(0, deviation). Default: that of the config. */
+  deviation?: () => number;
   /** The pooler of the model. Default: the mean of all positions. */
   pooled?: typeof meanOfPositions;
 }
@@ -134,11 +135,11 @@ export function featureOutput(
   net: Net,
   config: HubConfig,
   {head, pooling, labels, isNew}: Purpose,
-  {classifier, width, deviation, pooled = meanOfPositions}: FeatureHead,
+  {classifier = 'classifier', width, deviation, pooled = meanOfPositions}: FeatureHead,
   x: NetTensor,
 ): NetTensor {
   if (head === 'classes') {
-    const start = isNew ? {fresh: deviation()} : {};
+    const start = isNew ? {fresh: deviation?.() ?? config.number('initializer_range', 0.02, 1)} : {};
     return net.dense(classifier, [width, labels], pooled(net, 'classifier/mean', x), start);
   }
   switch (pooling) {

@@ -64,5 +64,5 @@ function lastState(
 ): NetTensor {
   return (config.get('pad_token_id') ?? null) === null
     ? net.pool('last', 'last', [states, mask])
-    : net.pool('last', 'last', [states, mask, ids], config.index('pad_token_id', {below: 'vocab_size'}));
+    : net.pool('last', 'last', [states, mask, ids], {padding: config.index('pad_token_id', {below: 'vocab_size'})});
 }

@@ -59,15 +59,14 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
       const count = config.count('num_hidden_layers', 12);
       x = blocks(net, {root: nameOf(root, 'encoder/layer'), count}, sizes, NAMES, [x]);
       x = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
-      const first = (name: string) => net.pool(name, 'first', [x]);
-      const mean = (name: string) => net.poolBehind(name, 1 + registers, 'mean', x);
+      const tokens = 1 + registers;
       if (head === 'classes') {
         const start = isNew ? {fresh: config.number('initializer_range', 0.02, 1)} : {};
-        const both = net.concatenate('classifier/input', [first('classifier/first'), mean('classifier/mean')]);
-        return net.dense('classifier', [2 * width, labels], both, start);
+        const first = net.pool('classifier/first', 'first', [x]);
+        const mean = net.pool('classifier/mean', 'mean', [x], {skip: tokens});
+        return net.dense('classifier', [2 * width, labels], net.concatenate('classifier/input', [first, mean]), start);
       }
-      // The pooler's is the normalized state of the first token.
-      return pooledPatches(config, pooling, {first, mean, pooler: first}, x);
+      return pooledPatches(net, config, pooling, {tokens}, x);
     },
   };
 }

@@ -31,10 +31,7 @@ export const dinov3: Architecture = {
       dinoBlock(net, layer, sizes, [input, shown]),
     );
     x = net.layerNorm('norm', width, epsilon, [x]);
-    const first = (name: string) => net.pool(name, 'first', [x]);
-    const mean = (name: string) => net.poolBehind(name, 1 + registers, 'mean', x);
-    // The pooler's is the normalized state of the first token.
-    return pooledPatches(config, pooling, {first, mean, pooler: first}, x);
+    return pooledPatches(net, config, pooling, {tokens: 1 + registers}, x);
   },
 };
 

@@ -36,10 +36,8 @@ export const dinov3ConvNext: Architecture = {
     });
     const sequence = net.apply('sequence', [x], () => new FeatureSequence({mean: true, name: 'sequence'}));
     const states = net.layerNorm('layer_norm', from, epsilon, [sequence]);
-    const first = (name: string) => net.pool(name, 'first', [states]);
-    const mean = (name: string) => net.poolBehind(name, 1, 'mean', states);
-    // The pooler's is the normalized mean, which is the first position.
-    return pooledPatches(config, pooling, {first, mean, pooler: first}, states);
+    // The first position, and the pooler's, is the normalized mean.
+    return pooledPatches(net, config, pooling, {tokens: 1}, states);
   },
 };
 

@@ -11,6 +11,7 @@ import {
   scaleOf,
   shownOf,
 } from './disentangled';
+import {BERT_HEAD} from './encoder';
 import {encoderHead, maskedTokens} from './encoderHeads';
 import {pooledStates} from './pooling';
 
@@ -162,9 +163,7 @@ function maskedHead(
   {width}: DebertaSizes,
 ): {transform: string; norm: string; decoder: string; bias?: string} {
   if (config.flag('legacy', true)) {
-    const at = 'cls/predictions';
-    const names = {transform: `${at}/transform/dense`, norm: `${at}/transform/LayerNorm`};
-    return {...names, decoder: `${at}/decoder`, bias: 'cls.predictions.bias'};
+    return BERT_HEAD;
   }
   config.expect('tie_word_embeddings', true);
   config.expect('embedding_size', width);

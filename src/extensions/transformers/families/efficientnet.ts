@@ -60,17 +60,9 @@ export const efficientnet: Architecture = {
     const top = namesIn(nameOf(root, 'encoder'), 'top_conv', 'top_bn');
     x = convolvedBlock(net, top, {channels: [from, width], size: 1, ...shared}, x);
     const isMax = config.choice('pooling_type', {mean: false, max: true}, 'mean');
-    const deviation = () => config.number('initializer_range', 0.02, 1);
-    const head = {
-      classifier: 'classifier',
-      width,
-      deviation,
-      ...(isMax && {
-        pooled: (to: Net, name: string, x: NetTensor) =>
-          to.apply(name, [x], () => tf.layers.globalMaxPooling2d({name})),
-      }),
-    };
-    return featureOutput(net, config, purpose, head, x);
+    const pooled = (_: Net, name: string, features: NetTensor) =>
+      net.apply(name, [features], () => tf.layers.globalMaxPooling2d({name}));
+    return featureOutput(net, config, purpose, {width, ...(isMax && {pooled})}, x);
   },
 };
 

@@ -1,6 +1,7 @@
 import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from '../net/architecture';
 import {encoderHead, maskedTokens} from './encoderHeads';
 import {type BlockModules, plainBlock} from './plainBlock';
+import {pooledStates} from './pooling';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 
@@ -159,17 +160,11 @@ function build(
     variant.summarize === undefined
       ? pooler(net, x, root, width, started)
       : variant.summarize(net, config, x, width, started);
-  switch (purpose.pooling) {
-    case 'none':
-      return encoderHead(net, x, {...started, width, pooled});
-    case 'pooler':
-      if (variant.summarize !== undefined) {
-        config.fault("There is no pooler in the model. Choose another pooling: 'mean', 'first' or 'last'.");
-      }
-      return pooler(net, x, root, width, {pooler: variant.pooler});
-    default:
-      return net.pool('pooling', purpose.pooling, [x, mask]);
+  if (purpose.pooling === 'none') {
+    return encoderHead(net, x, {...started, width, pooled});
   }
+  const ofBody = variant.summarize ? undefined : () => pooler(net, x, root, width, {pooler: variant.pooler});
+  return pooledStates(net, config, purpose.pooling, [x, mask], ofBody);
 }
 
 /** The row of the position embedding for the first token. */
@@ -209,14 +204,22 @@ export const pooledClassifier: Variant['classify'] = (net, states, root, width, 
   return net.dense('classifier', [width, labels], pooled, isNew ? {fresh: deviation} : {});
 };
 
-/** The modules of RoBERTa's head for masked tokens, also used by other families. */
-export const LM_HEAD: Variant['masked'] = {
+/** The modules of BERT's head for masked tokens. */
+export const BERT_HEAD = {
+  transform: 'cls/predictions/transform/dense',
+  norm: 'cls/predictions/transform/LayerNorm',
+  decoder: 'cls/predictions/decoder',
+  bias: 'cls.predictions.bias',
+} satisfies Variant['masked'];
+
+/** Those of RoBERTa's head. */
+export const LM_HEAD = {
   transform: 'lm_head/dense',
   norm: 'lm_head/layer_norm',
   decoder: 'lm_head/decoder',
   bias: 'lm_head.bias',
   activation: 'gelu',
-};
+} satisfies Variant['masked'];
 
 /** A classification head over the state of the first token: a dense layer, its activation, and an output layer. */
 export function firstClassifier(activation: ActivationName): Variant['classify'] {

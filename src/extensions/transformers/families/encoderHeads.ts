@@ -35,7 +35,7 @@ export interface MaskedTokens {
   norm: string;
   decoder: string;
   /** The file's name for the decoder's bias, if it is different. */
-  bias?: string;
+  bias?: string | undefined;
   activation: ActivationName;
   epsilon: number;
   width: number;

@@ -1,14 +1,10 @@
 import type {HubConfig} from '../net/hubConfig';
 import {embeddingScale} from './gemma';
 import {windowedBlocks} from './layerTypes';
-import {alike, decoderClasses, rotaryDecoder} from './rotaryDecoder';
+import {alike, decoderClasses, type DecoderVariant, rotaryDecoder} from './rotaryDecoder';
 
-/**
- * Gemma 2: every other block has a sliding window, each part has a normalization before and after it, and attention
- * scores and logits have soft caps. (Gemma Team, arXiv 2408.00118.)
- */
-export const gemma2 = rotaryDecoder({
-  classes: decoderClasses('Gemma2', ['Model', 'ForCausalLM', 'ForSequenceClassification', 'ForTokenClassification']),
+/** The differences from Llama that Gemma 3 has too. */
+export const GEMMA_2 = {
   defaults: {
     head_dim: 256,
     hidden_activation: 'gelu_pytorch_tanh',
@@ -24,10 +20,19 @@ export const gemma2 = rotaryDecoder({
   activation: 'hidden_activation',
   norms: 'around',
   addsOne: true,
-  multipliers: config => ({
+  multipliers: (config: HubConfig) => ({
     embeddings: embeddingScale(config),
     attention: config.count('query_pre_attn_scalar') ** -0.5,
   }),
+} satisfies Omit<DecoderVariant, 'classes'>;
+
+/**
+ * Gemma 2: every other block has a sliding window, each part has a normalization before and after it, and attention
+ * scores and logits have soft caps. (Gemma Team, arXiv 2408.00118.)
+ */
+export const gemma2 = rotaryDecoder({
+  classes: decoderClasses('Gemma2', ['Model', 'ForCausalLM', 'ForSequenceClassification', 'ForTokenClassification']),
+  ...GEMMA_2,
   softCaps: config => ({
     attention: capOf(config, 'attn_logit_softcapping', 50),
     logits: capOf(config, 'final_logit_softcapping', 30),

@@ -1,19 +1,7 @@
-import {embeddingScale} from './gemma';
+import {GEMMA_2} from './gemma2';
 import {windowedBlocks} from './layerTypes';
 import {rotariesOf} from './llamaRotary';
 import {decoderClasses, rotaryDecoder, windowsOf} from './rotaryDecoder';
-
-const DEFAULTS = {
-  head_dim: 256,
-  hidden_activation: 'gelu_pytorch_tanh',
-  max_position_embeddings: 131_072,
-  num_key_value_heads: 4,
-  pad_token_id: 0,
-  query_pre_attn_scalar: 256,
-  sliding_window: 4096,
-  sliding_window_pattern: 6,
-  tie_word_embeddings: true,
-};
 
 /**
  * The text models of Gemma 3: five of six blocks have a sliding window and their own rotary base, and each part has a
@@ -24,17 +12,9 @@ export const gemma3 = rotaryDecoder({
     ...decoderClasses('Gemma3Text', ['Model', 'ForSequenceClassification']),
     ...decoderClasses('Gemma3', ['ForCausalLM']),
   },
-  defaults: DEFAULTS,
-  biases: 'configured attention',
-  mayOmit: [],
-  activation: 'hidden_activation',
+  ...GEMMA_2,
+  defaults: {...GEMMA_2.defaults, max_position_embeddings: 131_072, sliding_window_pattern: 6},
   normalizes: 'heads',
-  norms: 'around',
-  addsOne: true,
-  multipliers: config => ({
-    embeddings: embeddingScale(config),
-    attention: config.count('query_pre_attn_scalar') ** -0.5,
-  }),
   blocks: (config, {count, causal, ...sizes}) => {
     config.expect('final_logit_softcapping', null);
     config.expect('attn_logit_softcapping', null);

@@ -1,4 +1,5 @@
 import {classesOf, ENCODER_ENDS} from '../net/architecture';
+import {LM_HEAD} from './encoder';
 import {rotaryEncoder} from './rotaryEncoder';
 
 /**
@@ -23,10 +24,5 @@ export const gte = rotaryEncoder({
   headSize: (config, usual) => config.count('head_dim', usual),
   bias: true,
   joined: {projections: 'qkv_proj', gates: 'up_gate_proj'},
-  masked: () => ({
-    transform: 'lm_head/dense',
-    norm: 'lm_head/layer_norm',
-    decoder: 'lm_head/decoder',
-    activation: 'gelu',
-  }),
+  masked: () => ({...LM_HEAD, bias: undefined}),
 });

@@ -6,6 +6,7 @@ import {Trigrams} from '../layers/trigrams';
 import {WidthPart} from '../layers/widthPart';
 import {pooler} from './encoder';
 import {encoderHead} from './encoderHeads';
+import {pooledStates} from './pooling';
 
 const NORMS = {no_norm: 'no_norm', layer_norm: 'layer_norm'} as const;
 
@@ -122,14 +123,9 @@ export const mobilebert: Architecture = {
     if (head === 'classes') {
       return net.dense('classifier', [width, labels], pooled(), isNew ? {fresh: deviation} : {});
     }
-    switch (pooling) {
-      case 'none':
-        return encoderHead(net, x, {...purpose, width, deviation, pooled});
-      case 'pooler':
-        return pooled();
-      default:
-        return net.pool('pooling', pooling, [x, mask]);
-    }
+    return pooling === 'none'
+      ? encoderHead(net, x, {...purpose, width, deviation, pooled})
+      : pooledStates(net, config, pooling, [x, mask], pooled);
   },
 };
 

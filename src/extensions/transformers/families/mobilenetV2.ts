@@ -37,8 +37,7 @@ export const mobilenetV2: Architecture = {
     const isWide = config.flag('finegrained_output', true) && multiplier < 1;
     const width = isWide ? LAST : widthOf(LAST);
     x = block(nameOf(root, 'conv_1x1'), [widths.at(-1) ?? 1, width], {size: 1}, x);
-    const deviation = () => config.number('initializer_range', 0.02, 1);
-    return featureOutput(net, config, purpose, {classifier: 'classifier', width, deviation}, x);
+    return featureOutput(net, config, purpose, {width}, x);
   },
 };
 

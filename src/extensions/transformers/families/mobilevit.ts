@@ -45,8 +45,7 @@ export const mobilevit: Architecture = {
     });
     const width = neck[6] ?? 1;
     x = convolve(nameOf(root, 'conv_1x1_exp'), [from, width], {size: 1}, x);
-    const deviation = () => config.number('initializer_range', 0.02, 1);
-    return featureOutput(net, config, purpose, {classifier: 'classifier', width, deviation}, x);
+    return featureOutput(net, config, purpose, {width}, x);
   },
 };
 

@@ -2,6 +2,7 @@ import {show} from '../../../platform/errors';
 import {classesOf, ENCODER_ENDS, HUB_ACTIVATIONS} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {frequenciesOf, type Rotary} from '../layers/rotaryAngles';
+import {LM_HEAD} from './encoder';
 import {positive, type RotarySizes} from './llamaRotary';
 import {rotaryEncoder} from './rotaryEncoder';
 
@@ -28,9 +29,8 @@ export const newType = rotaryEncoder({
   modules: {blocks: 'encoder/layer', self: 'attention', attendedNorm: 'attn_ln', norm: 'mlp_ln'},
   anglesOf: ntkRotary,
   masked: config => ({
-    transform: 'lm_head/dense',
-    norm: 'lm_head/norm',
-    decoder: 'lm_head/decoder',
+    ...LM_HEAD,
+    ...{norm: 'lm_head/norm', bias: undefined},
     activation: config.choice('hidden_act', HUB_ACTIVATIONS, 'gelu'),
   }),
 });

@@ -1,4 +1,5 @@
 import {classesOf, ENCODER_ENDS, HUB_ACTIVATIONS} from '../net/architecture';
+import {BERT_HEAD} from './encoder';
 import {rotaryEncoder} from './rotaryEncoder';
 
 /**
@@ -26,14 +27,9 @@ export const nomicBert = rotaryEncoder({
   headSize: (config, usual) => config.countOr('head_dim', usual),
   bias: false,
   joined: {projections: 'Wqkv'},
-  masked: config => {
-    const at = 'cls/predictions';
-    return {
-      transform: `${at}/transform/dense`,
-      norm: `${at}/transform/layer_norm`,
-      decoder: `${at}/decoder`,
-      bias: 'cls.predictions.bias',
-      activation: config.choice('hidden_act', HUB_ACTIVATIONS, 'silu'),
-    };
-  },
+  masked: config => ({
+    ...BERT_HEAD,
+    norm: 'cls/predictions/transform/layer_norm',
+    activation: config.choice('hidden_act', HUB_ACTIVATIONS, 'silu'),
+  }),
 });

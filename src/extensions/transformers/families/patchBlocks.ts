@@ -1,5 +1,5 @@
 import {show} from '../../../platform/errors';
-import {HUB_ACTIVATIONS, nameOf, type Purpose} from '../net/architecture';
+import {HUB_ACTIVATIONS, type ModelInputs, nameOf, type Purpose} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {LayerScale} from '../layers/visionLayers';
 import {noSequence} from './convolutions';
@@ -93,7 +93,7 @@ export const PATCH_MODULES: BlockModules = {
 export function attentionToday(name: string): string {
   return name
     .replace(
-      /\.attention\.attention\.(query|key|value)\./,
+      /\.attention\.(?:attention|self)\.(query|key|value)\./,
       (_, projection: string) => `.attention.${projection.charAt(0)}_proj.`,
     )
     .replace('.attention.output.dense.', '.attention.o_proj.');
@@ -114,27 +114,29 @@ export function expectSquare(config: HubConfig, [rows, columns]: ImageSizes['gri
   }
 }
 
-/** What represents an image, by the pooling: the state of the class token, if there is one, and so on. */
-interface ImagePoolings {
-  first?: (name: string) => NetTensor;
-  mean: (name: string) => NetTensor;
-  pooler: (name: string) => NetTensor;
+interface ImageStates {
+  /** How many tokens come before the patches, that of the class first. */
+  tokens: number;
+  mask?: NetTensor[];
+  /** Default: the state of the first token. */
+  pooler?: (name: string) => NetTensor;
 }
 
 /** The states of an image encoder, or their pooling. */
 export function pooledPatches(
+  net: Net,
   config: HubConfig,
   pooling: Purpose['pooling'],
-  {first, mean, pooler}: ImagePoolings,
+  {tokens, mask = [], pooler = name => net.pool(name, 'first', [states])}: ImageStates,
   states: NetTensor,
 ): NetTensor {
   switch (pooling) {
     case 'none':
       return states;
     case 'first':
-      return first === undefined ? noSequence(config, states) : first('pooling');
+      return tokens === 0 ? noSequence(config, states) : net.pool('pooling', 'first', [states]);
     case 'mean':
-      return mean('pooling');
+      return net.pool('pooling', 'mean', [states, ...mask], {skip: tokens});
     case 'pooler':
       return pooler('pooling');
     case 'last':
@@ -165,6 +167,24 @@ export function blockSizes(config: HubConfig, defaults: BlockDefaults): BlockSiz
     activation: config.choice('hidden_act', HUB_ACTIVATIONS, defaults.activation),
     bias: true,
   };
+}
+
+/** The states of a text encoder with such blocks. */
+export function textStates(
+  net: Net,
+  config: HubConfig,
+  root: string,
+  {sizes, vocabulary, longest}: {sizes: BlockSizes; vocabulary: number; longest: number},
+  {ids, mask}: ModelInputs,
+): NetTensor {
+  const {width, epsilon} = sizes;
+  const rows = config.count('max_position_embeddings', longest);
+  const embeddings = nameOf(root, 'embeddings');
+  let x = net.embedding(nameOf(embeddings, 'token_embedding'), config.count('vocab_size', vocabulary), width, ids);
+  x = net.positions(nameOf(embeddings, 'position_embedding'), {rows, width}, [x]);
+  const count = config.count('num_hidden_layers', 12);
+  x = blocks(net, {root: nameOf(root, 'encoder/layers'), count}, sizes, CLIP_NAMES, [x, mask]);
+  return net.layerNorm(nameOf(root, 'final_layer_norm'), width, epsilon, [x]);
 }
 
 /** Blocks with normalizations before each part: attention, then two dense layers. */

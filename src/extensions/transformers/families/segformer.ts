@@ -3,7 +3,7 @@ import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/arch
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 import {asSequence, blocksOf, convolution, convolvedBlock, featureOutput, stagesOf} from './convolutions';
-import {PATCH_MODULES} from './patchBlocks';
+import {attentionToday, PATCH_MODULES} from './patchBlocks';
 import {type PlainBlock, plainBlock} from './plainBlock';
 
 /**
@@ -20,17 +20,12 @@ export const segformer: Architecture = {
   ...OF_IMAGES,
   commonNames: {num_encoder_blocks: 'num_hidden_layers'},
   renamed: name =>
-    name
+    attentionToday(name)
       .replace(/^encoder\.patch_embeddings\.(\d+)\./, 'stages.$1.patch_embeddings.')
       .replace(/^encoder\.block\.(\d+)\./, 'stages.$1.blocks.')
       .replace(/^encoder\.layer_norm\.(\d+)\./, 'stages.$1.layer_norm.')
-      .replace(
-        /\.attention\.self\.(query|key|value)\./,
-        (_, projection: string) => `.attention.${projection.charAt(0)}_proj.`,
-      )
       .replace('.attention.self.sr.', '.attention.sequence_reduction.sequence_reduction.')
       .replace('.attention.self.layer_norm.', '.attention.sequence_reduction.layer_norm.')
-      .replace('.attention.output.dense.', '.attention.o_proj.')
       .replace(/\.mlp\.dense(\d)\./, '.mlp.fc$1.')
       .replace('.layer_norm_1.', '.layernorm_before.')
       .replace('.layer_norm_2.', '.layernorm_after.')
@@ -59,13 +54,12 @@ export const segformer: Architecture = {
       net.stage(stage + 1, x);
       return x;
     });
-    const deviation = () => config.number('initializer_range', 0.02, 1);
     if (purpose.head === 'tokenClasses') {
       if (!isImage) {
         config.fault('reshape_last_stage is false, which is not supported with the head for each position.');
       }
       const widths = stages.map(({width}) => width);
-      const fresh = purpose.isNew ? deviation() : undefined;
+      const fresh = purpose.isNew ? config.number('initializer_range', 0.02, 1) : undefined;
       return decoded(
         net,
         {widths, width: config.count('decoder_hidden_size', 256), labels: purpose.labels, fresh},
@@ -76,9 +70,7 @@ export const segformer: Architecture = {
       config.fault("The model has no pooler. Choose another pooling: 'mean'.");
     }
     const isSequence = purpose.head === 'none' && purpose.pooling === 'none' && !isImage;
-    return isSequence
-      ? asSequence(net, 'sequence', x)
-      : featureOutput(net, config, purpose, {classifier: 'classifier', width: from, deviation}, x);
+    return isSequence ? asSequence(net, 'sequence', x) : featureOutput(net, config, purpose, {width: from}, x);
   },
 };
 

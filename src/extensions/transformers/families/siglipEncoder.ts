@@ -2,7 +2,8 @@ import {type Architecture, type ModelInputs, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {LearnedQuery, ScaledCosines} from '../layers/pairLayers';
 import {fileNameOf, type Net, type NetTensor} from '../net/net';
-import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, perceptron, pooledPatches} from './patchBlocks';
+import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, perceptron, pooledPatches, textStates} from './patchBlocks';
+import {pooledStates} from './pooling';
 
 // Shared by SigLIP and SigLIP 2: an image encoder and a text encoder, whose vectors are compared.
 
@@ -32,7 +33,7 @@ export function siglipEncoders(variant: Variant): {images: Architecture; texts: 
     blocks: config => blocksOf(visionConfig(config)) + (isWhole(config) ? blocksOf(textConfig(config)) : 0),
     channels: config => visionConfig(config).count('num_channels', 3),
     ...(patchValues && {patchValues: config => patchValues(visionConfig(config))}),
-    vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
+    vocabulary: config => textConfig(config).count('vocab_size', TEXTS.vocabulary),
     build: (net, pairConfig, inputs, {head, pooling, labels, isNew}) => {
       const config = visionConfig(pairConfig);
       const sizes = siglipSizes(config);
@@ -49,9 +50,8 @@ export function siglipEncoders(variant: Variant): {images: Architecture; texts: 
         const start = isNew ? {fresh: 1 / Math.sqrt(width)} : {};
         return net.dense('classifier', [width, labels], net.pool('classifier/mean', 'mean', [x, ...mask]), start);
       }
-      const mean = (name: string) => net.pool(name, 'mean', [x, ...mask]);
       const pooler = () => pooledImage(net, config, root, sizes, [x, ...mask]);
-      return pooledPatches(config, pooling, {mean, pooler}, x);
+      return pooledPatches(net, config, pooling, {tokens: 0, mask, pooler}, x);
     },
   };
   const texts: Architecture = {
@@ -60,27 +60,19 @@ export function siglipEncoders(variant: Variant): {images: Architecture; texts: 
     unused: /^(vision_model|logit_scale|logit_bias)(\.|$)/,
     uncomputed: /^head\./,
     blocks: config => blocksOf(textConfig(config)),
-    vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
-    positions: config => textConfig(config).count('max_position_embeddings', POSITIONS),
+    vocabulary: config => textConfig(config).count('vocab_size', TEXTS.vocabulary),
+    positions: config => textConfig(config).count('max_position_embeddings', TEXTS.longest),
     build: (net, pairConfig, inputs, {pooling}) => {
       const config = textConfig(pairConfig);
       const sizes = siglipSizes(config);
-      const x = textStates(net, config, '', sizes, inputs);
-      switch (pooling) {
-        case 'none':
-          return x;
-        case 'pooler':
-          return pooledText(net, config, '', sizes, x);
-        default:
-          return net.pool('pooling', pooling, [x, inputs.mask]);
-      }
+      const x = textStates(net, config, '', {sizes, ...TEXTS}, inputs);
+      return pooledStates(net, config, pooling, [x, inputs.mask], () => pooledText(net, config, '', sizes, x));
     },
   };
   return {images, texts};
 }
 
-const VOCABULARY = 32_000;
-const POSITIONS = 64;
+const TEXTS = {vocabulary: 32_000, longest: 64};
 
 function blocksOf(config: HubConfig): number {
   return config.count('num_hidden_layers', 12);
@@ -105,17 +97,6 @@ function imageStates(
   return net.layerNorm(nameOf(root, 'post_layernorm'), sizes.width, sizes.epsilon, [x]);
 }
 
-function textStates(net: Net, config: HubConfig, root: string, sizes: BlockSizes, {ids, mask}: ModelInputs): NetTensor {
-  const {width, epsilon} = sizes;
-  const rows = config.count('max_position_embeddings', POSITIONS);
-  const embeddings = nameOf(root, 'embeddings');
-  let x = net.embedding(nameOf(embeddings, 'token_embedding'), config.count('vocab_size', VOCABULARY), width, ids);
-  x = net.positions(nameOf(embeddings, 'position_embedding'), {rows, width}, [x]);
-  const count = blocksOf(config);
-  x = blocks(net, {root: nameOf(root, 'encoder/layers'), count}, sizes, CLIP_NAMES, [x, mask]);
-  return net.layerNorm(nameOf(root, 'final_layer_norm'), width, epsilon, [x]);
-}
-
 /** The state of the last position. Texts must be padded to the full length. */
 function pooledText(net: Net, config: HubConfig, root: string, {width}: BlockSizes, x: NetTensor): NetTensor {
   const to = config.countOr('projection_size', width);
@@ -134,7 +115,8 @@ function pairs(
   if (to !== width) {
     config.fault(`projection_size of texts must be hidden_size of images, ${width}, got ${to}.`);
   }
-  const text = pooledText(net, config, 'text_model', sizes, textStates(net, config, 'text_model', sizes, inputs));
+  const states = textStates(net, config, 'text_model', {sizes, ...TEXTS}, inputs);
+  const text = pooledText(net, config, 'text_model', sizes, states);
   const name = 'logits_per_image';
   net.expect(name, '', [1], 'scale', {fileName: 'logit_scale'});
   net.expect(name, '', [1], 'bias', {fileName: 'logit_bias'});

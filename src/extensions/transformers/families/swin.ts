@@ -4,7 +4,7 @@ import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/arch
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 import {asSequence, blocksOf, convolution, featureOutput} from './convolutions';
-import {imageSizes, PATCH_MODULES} from './patchBlocks';
+import {attentionToday, imageSizes, PATCH_MODULES} from './patchBlocks';
 import {type PlainBlock, plainBlock} from './plainBlock';
 
 const DEPTHS = [2, 2, 6, 2];
@@ -38,13 +38,8 @@ export const swin = swinOf({
   prefix: 'swin',
   classes: {SwinModel: 'none', SwinForImageClassification: 'classes'},
   renamed: name =>
-    name
-      .replace(
-        /\.attention\.self\.(query|key|value)\./,
-        (_, projection: string) => `.attention.${projection.charAt(0)}_proj.`,
-      )
+    attentionToday(name)
       .replace('.attention.self.relative_', '.attention.relative_position_bias.relative_')
-      .replace('.attention.output.dense.', '.attention.o_proj.')
       .replace('.intermediate.dense.', '.mlp.fc1.')
       .replace(/(\.blocks\.\d+)\.output\.dense\./, '$1.mlp.fc2.'),
   isSecond: false,
@@ -95,10 +90,9 @@ function swinOf({prefix, classes, isSecond, ...architecture}: Variant): Architec
       });
       const width = stages.at(-1)?.width ?? 1;
       const states = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
-      const deviation = () => config.number('initializer_range', 0.02, 1);
       return purpose.head === 'none' && purpose.pooling === 'none'
         ? asSequence(net, 'sequence', states)
-        : featureOutput(net, config, purpose, {classifier: 'classifier', width, deviation}, states);
+        : featureOutput(net, config, purpose, {width}, states);
     },
   };
 }

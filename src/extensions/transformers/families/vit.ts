@@ -40,7 +40,7 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
       x = blocks(net, {root: nameOf(root, 'layers'), count}, sizes, VIT_NAMES, [x]);
       x = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
       const start = isNew ? {fresh: config.number('initializer_range', 0.02, 1)} : {};
-      const stateAt = (position: number, name: string) => net.poolBehind(name, position, 'first', x);
+      const stateAt = (position: number, name: string) => net.pool(name, 'first', [x], {skip: position});
       if (head === 'classes') {
         return net.dense('classifier', [width, labels], stateAt(0, 'classifier/first'), start);
       }
@@ -50,15 +50,13 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
         );
         return net.average('classifiers', both);
       }
-      const first = (name: string) => stateAt(0, name);
-      const mean = (name: string) => net.poolBehind(name, tokens.length, 'mean', x);
       const pooler = () => {
         const out = config.countOr('pooler_output_size', width);
         const dense = net.dense('pooler/dense', [width, out], stateAt(0, 'pooler/first'));
         const activation = config.choice('pooler_act', {...HUB_ACTIVATIONS, tanh: 'tanh' as const}, 'tanh');
         return net.activation('pooler/activation', activation, dense);
       };
-      return pooledPatches(config, pooling, {first, mean, pooler}, x);
+      return pooledPatches(net, config, pooling, {tokens: tokens.length, pooler}, x);
     },
   };
 }

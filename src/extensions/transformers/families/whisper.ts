@@ -42,7 +42,7 @@ export const whisper: Architecture = {
       const start = isNew ? {fresh: config.number('init_std', 0.02, 1)} : {};
       const size = config.count('classifier_proj_size', 256);
       const projected = net.dense('projector', [width, size], heard, start);
-      return net.dense('classifier', [size, labels], net.poolBehind('pooling', 0, 'mean', projected), start);
+      return net.dense('classifier', [size, labels], net.pool('pooling', 'mean', [projected]), start);
     }
     const decoder = blockSizes(config, 'decoder', {width, activation});
     const tokenEmbedding = nameOf(root, 'decoder/embed_tokens');

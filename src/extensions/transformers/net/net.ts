@@ -281,15 +281,14 @@ export class Net {
     return this.apply(name, inputs, () => tf.layers.add({name}));
   }
 
-  /** Inputs are the states and a mask, and with `padding` also the tokens. */
-  pool(name: string, mode: PoolingMode, inputs: NetTensor[], padding?: number): NetTensor {
-    const args = padding === undefined ? {} : {padding};
-    return this.apply(name, inputs, () => new SequencePooling({mode, ...args, name}));
-  }
-
-  /** Pools the positions after the first `skip`. */
-  poolBehind(name: string, skip: number, mode: PoolingMode, x: NetTensor): NetTensor {
-    return this.apply(name, [x], () => new SequencePooling({mode, skip, name}));
+  /** Inputs are the states and a mask, and with `padding` also the tokens. The first `skip` positions do not count. */
+  pool(
+    name: string,
+    mode: PoolingMode,
+    inputs: NetTensor[],
+    options: {padding?: number; skip?: number} = {},
+  ): NetTensor {
+    return this.apply(name, inputs, () => new SequencePooling({mode, ...options, name}));
   }
 
   /**
