@@ -1,14 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {everyNth, type Margin, padOrCrop, withZerosBetween} from './geometry';
+import {type ConvSettings, everyNth, type Margin, padOrCrop, withZerosBetween} from './geometry';
 
-/** How a 3-D convolution walks over its input, `[n, d, h, w, c]`. */
-export interface Conv3DGeometry {
-  strides: Triple;
-  padding: 'valid' | 'same';
-  dilations: Triple;
-}
-
-type Triple = [depth: number, height: number, width: number];
+export type Triple = [depth: number, height: number, width: number];
 type Shape5D = tf.Tensor5D['shape'];
 
 // At each depth of its kernel, a 3-D convolution is a 2-D one, without padding, of every plane of the input that this
@@ -25,7 +18,7 @@ export function conv3dInputGradient(
   dz: tf.Tensor,
   kernel: tf.Tensor,
   inputShape: number[],
-  geometry: Conv3DGeometry,
+  geometry: ConvSettings<Triple>,
   ofPlanes: PlaneInputGradient,
 ): tf.Tensor {
   if (dz.size === 0) {
@@ -61,7 +54,7 @@ export function conv3dFilterGradient(
   x: tf.Tensor,
   dz: tf.Tensor,
   kernelShape: number[],
-  geometry: Conv3DGeometry,
+  geometry: ConvSettings<Triple>,
   ofPlanes: PlaneFilterGradient,
 ): tf.Tensor {
   if (dz.size === 0) {
@@ -82,7 +75,7 @@ export function conv3dFilterGradient(
 function cover(
   input: number[],
   kernel: number[],
-  {strides, padding, dilations}: Conv3DGeometry,
+  {strides, padding, dilations}: ConvSettings<Triple>,
 ): {margins: Margin[]; covered: Shape5D} {
   const info = tf.backend_util.computeConv3DInfo(input as Shape5D, kernel as Shape5D, strides, dilations, padding);
   const {front, top, left} = info.padInfo;

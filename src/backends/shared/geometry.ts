@@ -15,6 +15,13 @@ export type Strides = number | [number, number];
 /** `[batch, height, width, channels]`, or `[height, width, in, out]` for a kernel. */
 export type Shape4D = [number, number, number, number];
 
+/** How the kernel of a convolution, or the window of a pooling, moves along the axes of its input. */
+export interface ConvSettings<Axes = [height: number, width: number], Pads = 'valid' | 'same'> {
+  readonly strides: Axes;
+  readonly padding: Pads;
+  readonly dilations: Axes;
+}
+
 /**
  * One spatial axis of a convolution or a pooling: output `y` reads the inputs `stride·y + tap − before`. Those outside
  * `[0, input)` are zero; a pooling passes over them.
@@ -80,11 +87,20 @@ export function isCountedByPads(info: tf.backend_util.Conv2DInfo): boolean {
 }
 
 /**
- * The number of values that the padding `same` adds to an axis of `size` inputs. `reach` is the distance from the first
- * tap to the last one. With a stride of 1 the number does not depend on the size.
+ * The zeros that the padding `same` adds along each axis, in a convolution whose kernel has the sizes `kernel`.
+ * `undefined` where the number depends on an input size that is dynamic: it does not with a stride of 1.
  */
-export function samePads(size: number, stride: number, reach: number): number {
-  return Math.max((Math.ceil(size / stride) - 1) * stride + reach + 1 - size, 0);
+export function samePads(
+  inputs: readonly (number | null | undefined)[],
+  kernel: readonly number[],
+  {strides, dilations = []}: Partial<ConvSettings<readonly number[]>>,
+): (Margin | undefined)[] {
+  return kernel.map((taps, axis) => {
+    const [reach, stride] = [(taps - 1) * (dilations[axis] ?? 1), strides?.[axis] ?? 1];
+    const size = inputs[axis] ?? (stride === 1 || reach === 0 ? 1 : NaN);
+    const total = Math.max((Math.ceil(size / stride) - 1) * stride + reach + 1 - size, 0);
+    return isNaN(total) ? undefined : [Math.floor(total / 2), Math.ceil(total / 2)];
+  });
 }
 
 /** Zeros to add after an axis (negative: inputs to drop), so that the windows of all outputs fit exactly. */

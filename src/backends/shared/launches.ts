@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {ConvSettings} from './geometry';
 
 // Operations that a backend may compute in one launch, or in few.
 
@@ -84,7 +85,7 @@ export interface AdaptedGradients {
 export type OutputActivationName = 'relu' | 'relu6' | 'sigmoid' | 'tanh';
 
 /** A convolution of channels-last images, without dilation. */
-export interface PlainConvolution {
+export interface PlainConvolution extends Omit<ConvSettings, 'dilations'> {
   readonly x: tf.Tensor4D;
   /** `[kh, kw, in, out]`, or `[kh, kw, c, 1]` for a depthwise one. */
   readonly filter: tf.Tensor4D;
@@ -92,8 +93,6 @@ export interface PlainConvolution {
   readonly depthwise: boolean;
   /** A low-rank update of the filter, whose size is 1. */
   readonly update?: Omit<AdaptedWeights, 'kernel'> | undefined;
-  readonly strides: [number, number];
-  readonly padding: 'valid' | 'same';
 }
 
 /** Scale and shift of the channels of a result, `[c]` each: a normalization by fixed statistics. */
@@ -147,8 +146,7 @@ export interface EpilogueGradients {
     gradient: EpilogueGradient,
     filter: tf.Tensor4D,
     inputShape: tf.Tensor4D['shape'],
-    strides: [number, number],
-    padding: 'valid' | 'same',
+    settings: Omit<ConvSettings, 'dilations'>,
   ): tf.Tensor | undefined;
 }
 

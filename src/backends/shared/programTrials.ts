@@ -53,7 +53,7 @@ function isConvolutionRight(fused: FusedConvolution): Promise<boolean> {
     const geometry = {strides: [1, 1] as [number, number], padding: 'same' as const};
     const [y] = fused.rectified({x, filter, bias: null, depthwise: true, ...geometry}, {m, t}, Infinity);
     const epilogues = fused.epilogues as EpilogueGradients;
-    const dx = epilogues.depthwiseInput({dy, y, m, cap: Infinity}, filter, x.shape, geometry.strides, geometry.padding);
+    const dx = epilogues.depthwiseInput({dy, y, m, cap: Infinity}, filter, x.shape, geometry);
     return [y, dx as tf.Tensor];
   });
 }

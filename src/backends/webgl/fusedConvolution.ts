@@ -112,7 +112,7 @@ function backAlongLine({kernel, stride, before, output}: Axis): string {
 
 const EPILOGUES: EpilogueGradients = {
   through,
-  depthwiseInput: (gradient, filter, inputShape, strides, padding) => {
+  depthwiseInput: (gradient, filter, inputShape, {strides, padding}) => {
     if (!takesDepthwise(filter)) {
       return undefined;
     }

@@ -65,7 +65,7 @@ const EPILOGUES: EpilogueGradients = {
     const inputs = [dy, ...(cap === undefined ? [] : [y as tf.Tensor]), ...(m === undefined ? [] : [m])];
     return only(runProgram(program, {inputs, outputs: [dy.shape], numbers: [dy.shape[dy.rank - 1] ?? 1]}));
   },
-  depthwiseInput: ({dy, y, m, cap}, filter, inputShape, strides, padding) => {
+  depthwiseInput: ({dy, y, m, cap}, filter, inputShape, {strides, padding}) => {
     const geometry = geometryOf(inputShape, filter.shape, strides, padding, {depthwise: true});
     const inputs = [dy, filter, ...(cap === undefined ? [] : [y as tf.Tensor]), ...(m === undefined ? [] : [m])];
     const program = depthwiseInput(cap, m !== undefined);

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
+import type {ConvSettings} from '../../backends/shared/geometry';
 import type {Defer} from '../../backends/shared/launches';
 import {deferConvolution, updateGainedKernel} from '../ops/convolutionChain';
 import {epilogueGradient} from '../ops/epilogueGradients';
-import type {Conv2DGeometry} from '../ops/convolutionKernels';
 import type {Deferral} from '../ops/linear';
 import type {Prepared} from '../../platform/tfjs/prepared';
 import {fieldsOf} from '../../platform/tfjs/fields';
@@ -13,13 +13,13 @@ export function isFused(layer: tf.layers.Layer): boolean {
   return fieldsOf<{fuses?: boolean}>(layer).fuses === true;
 }
 
-/** How a stock 2-D convolution walks over its input. */
-export function conv2dGeometry({
+/** The settings of a stock convolution, of one to three axes. */
+export function convSettings<Axes extends number[] = [number, number]>({
   strides,
   padding,
   dilationRate,
-}: Pick<ConvLayer, 'strides' | 'padding' | 'dilationRate'>): Conv2DGeometry {
-  return {strides: strides as [number, number], padding, dilations: dilationRate as [number, number]};
+}: Pick<ConvLayer, 'strides' | 'padding' | 'dilationRate'>): ConvSettings<Axes> {
+  return {strides: strides as Axes, padding, dilations: dilationRate as Axes};
 }
 
 export function channelsLast(
@@ -40,7 +40,7 @@ export function channelsLast(
 export function deferral(
   owner: Prepared,
   {activation, dataFormat}: Pick<ConvLayer, 'activation' | 'dataFormat'>,
-  geometry: Conv2DGeometry,
+  geometry: ConvSettings,
   depthwise: boolean,
 ): Deferral | undefined {
   if (dataFormat !== 'channelsLast' || activation.getClassName() !== 'linear') {

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {conv1dOp} from '../ops/conv1d';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {Conv1DLayer, ConvLayer} from '../../platform/tfjs/layerFields';
-import {channelsLast} from './convolutions';
+import {channelsLast, convSettings} from './convolutions';
 import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {kernelAdaptation} from './adaptation';
@@ -11,10 +11,8 @@ import {registerOwn} from '../../platform/tfjs/configs';
 /** `Conv1D`: the stock layer fuses nothing, and answers channels last in any case. */
 const conv1dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<ConvLayer>(layer);
-  const [[stride = 1], [dilation = 1]] = [fields.strides, fields.dilationRate];
-  const op = conv1dOp({stride, padding: fields.padding, dilation});
   const {last} = channelsLast(x, fields);
-  return applyLinear(by(op), last, fields, call, {separateBias: true}, y => y);
+  return applyLinear(by(conv1dOp(convSettings(fields))), last, fields, call, {separateBias: true}, y => y);
 };
 
 /**

@@ -3,7 +3,7 @@ import type {StockCall} from '../ops/linear';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ConvLayer} from '../../platform/tfjs/layerFields';
 import {kernelAdaptation} from './adaptation';
-import {channelsLast, conv2dGeometry, deferral, isFused} from './convolutions';
+import {channelsLast, convSettings, deferral, isFused} from './convolutions';
 import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {registerOwn} from '../../platform/tfjs/configs';
@@ -11,7 +11,7 @@ import {registerOwn} from '../../platform/tfjs/configs';
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
 const conv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<ConvLayer>(layer);
-  const geometry = conv2dGeometry(fields);
+  const geometry = convSettings(fields);
   const {last, restore} = channelsLast(x, fields);
   const defer = deferral(call.prepared, fields, geometry, false);
   const stock: StockCall = {fuses: isFused(layer) ? 'relu6 too' : 'stock', defer};

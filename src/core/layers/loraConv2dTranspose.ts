@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {conv2dTranspose} from '../ops/conv2dTranspose';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ConvLayer} from '../../platform/tfjs/layerFields';
-import {channelsLast} from './convolutions';
+import {channelsLast, convSettings} from './convolutions';
 import {applyLinear, type Compute, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {type Adaptation, kernelAdaptation} from './adaptation';
@@ -11,7 +11,7 @@ import {registerOwn} from '../../platform/tfjs/configs';
 /** `Conv2DTranspose`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
 const conv2dTransposeForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<ConvLayer>(layer);
-  const geometry = {strides: fields.strides as [number, number], padding: fields.padding};
+  const geometry = convSettings({...fields, dilationRate: [1, 1]});
   const compute: Compute = (input, weights, activation) =>
     conv2dTranspose(input as tf.Tensor4D, weights, geometry, activation);
   const {last, restore} = channelsLast(x, fields);

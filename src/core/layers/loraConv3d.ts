@@ -1,7 +1,7 @@
 import {conv3dOp} from '../ops/conv3d';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ConvLayer} from '../../platform/tfjs/layerFields';
-import {channelsLast} from './convolutions';
+import {channelsLast, convSettings} from './convolutions';
 import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {kernelAdaptation} from './adaptation';
@@ -10,13 +10,8 @@ import {registerOwn} from '../../platform/tfjs/configs';
 /** `Conv3D`: both data formats. The stock layer fuses nothing, and transposes channels-first inputs as `Conv2D`. */
 const conv3dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<ConvLayer>(layer);
-  const op = conv3dOp({
-    strides: fields.strides as [number, number, number],
-    padding: fields.padding,
-    dilations: fields.dilationRate as [number, number, number],
-  });
   const {last, restore} = channelsLast(x, fields);
-  return applyLinear(by(op), last, fields, call, {separateBias: true}, restore);
+  return applyLinear(by(conv3dOp(convSettings(fields))), last, fields, call, {separateBias: true}, restore);
 };
 
 /**

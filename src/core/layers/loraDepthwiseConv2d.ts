@@ -4,7 +4,7 @@ import type {StockCall} from '../ops/linear';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {DepthwiseLayer} from '../../platform/tfjs/layerFields';
 import type {Adaptation} from './adaptation';
-import {channelsLast, conv2dGeometry, deferral, isFused} from './convolutions';
+import {channelsLast, convSettings, deferral, isFused} from './convolutions';
 import {applyLinear, type Compute, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {registerOwn} from '../../platform/tfjs/configs';
@@ -14,7 +14,7 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<DepthwiseLayer>(layer);
   const {depthwiseKernel: kernel, bias, activation, dataFormat} = fields;
   const fuses = isFused(layer);
-  const geometry = conv2dGeometry(fuses ? fields : {...fields, dilationRate: [1, 1]});
+  const geometry = convSettings(fuses ? fields : {...fields, dilationRate: [1, 1]});
   const compute: Compute = (input, weights, after) =>
     depthwiseConv2d(
       input as tf.Tensor4D,

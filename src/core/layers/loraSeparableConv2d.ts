@@ -4,7 +4,7 @@ import {depthwiseConv2d} from '../ops/depthwise';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {SeparableLayer} from '../../platform/tfjs/layerFields';
 import type {Adaptation} from './adaptation';
-import {channelsLast, conv2dGeometry} from './convolutions';
+import {channelsLast, convSettings} from './convolutions';
 import {applyLinear, asFloat, by, type Forward, UNFUSED_IDENTITY} from './forward';
 import {LoRALayer} from './loraLayer';
 import {registerOwn} from '../../platform/tfjs/configs';
@@ -19,7 +19,7 @@ const separableConv2dForward: Forward = (layer, x, call) => {
   }
   const {last, restore} = channelsLast(x, fields);
   const depthwise = {kernel: depthwiseKernel.read(), bias: null, factors: null, trains: depthwiseKernel.trainable};
-  const filtered = depthwiseConv2d(asFloat(last) as tf.Tensor4D, depthwise, conv2dGeometry(fields), UNFUSED_IDENTITY);
+  const filtered = depthwiseConv2d(asFloat(last) as tf.Tensor4D, depthwise, convSettings(fields), UNFUSED_IDENTITY);
   const op = conv2dOp({strides: [1, 1], padding: 'valid', dilations: [1, 1]});
   const pointwise = {kernel: pointwiseKernel, bias, activation};
   // The stock layer computes its activation channels last.

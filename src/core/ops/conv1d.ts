@@ -1,21 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
+import type {ConvSettings} from '../../backends/shared/geometry';
 import {conv2dOp} from './conv2d';
 import type {Linear} from './factors';
-
-/** How a 1-D convolution walks over its input, `[n, w, c]`. */
-export interface Conv1DGeometry {
-  stride: number;
-  padding: 'valid' | 'same';
-  dilation: number;
-}
 
 /**
  * The convolution `x ∗ W`: `[n, w, in] ∗ [k, in, out] → [n, w', out]`.
  *
  * As in tfjs it is one of images that are one pixel high, which costs nothing but reshapes.
  */
-export function conv1dOp({stride, padding, dilation}: Conv1DGeometry): Linear {
-  const images = conv2dOp({strides: [1, stride], padding, dilations: [1, dilation]});
+export function conv1dOp({strides, padding, dilations}: ConvSettings<[width: number]>): Linear {
+  const images = conv2dOp({strides: [1, ...strides], padding, dilations: [1, ...dilations]});
   return {
     forward: (x, kernel, bias, activation) =>
       asSequences(images.forward(asImages(x), asFilter(kernel), bias, activation)),

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import type {ConvSettings, Shape4D} from '../../backends/shared/geometry';
 import {deflate, inflate, inflatedShape} from './dilation';
-import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './convolutionKernels';
+import {conv2dBackpropFilter, conv2dBackpropInput, fusedConv2d} from './convolutionKernels';
 import type {Linear} from './factors';
 
 /**
@@ -9,7 +10,7 @@ import type {Linear} from './factors';
  * tfjs has no gradient for a dilated convolution. The library spreads out the kernel with zeros instead: that has a
  * gradient.
  */
-export function conv2dOp(geometry: Conv2DGeometry): Linear {
+export function conv2dOp(geometry: ConvSettings): Linear {
   const {dilations} = geometry;
   return {
     isByRow: geometry.strides.every(stride => stride === 1),
@@ -25,5 +26,3 @@ export function conv2dOp(geometry: Conv2DGeometry): Linear {
     },
   };
 }
-
-type Shape4D = [number, number, number, number];

@@ -1,12 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
+import type {ConvSettings} from '../../backends/shared/geometry';
 import type {Activation} from './activation';
 import {asMatrix, fromMatrix, product, scaled, updatedKernel} from './factors';
-import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './convolutionKernels';
+import {conv2dBackpropFilter, conv2dBackpropInput, fusedConv2d} from './convolutionKernels';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 import type {LinearWeights} from './linear';
-
-/** How the convolution that is transposed walks over its input, which is the output here. */
-export type Conv2DTransposeGeometry = Omit<Conv2DGeometry, 'dilations'>;
 
 /**
  * `f(x ∗ᵀ (W + s·A·B) + b)`, with `∗ᵀ` the transposed convolution
@@ -21,11 +19,10 @@ export type Conv2DTransposeGeometry = Omit<Conv2DGeometry, 'dilations'>;
 export function conv2dTranspose(
   x: tf.Tensor4D,
   {kernel, bias, factors = null, trains = false}: Pick<LinearWeights, 'kernel' | 'bias' | 'factors' | 'trains'>,
-  transposed: Conv2DTransposeGeometry,
+  geometry: ConvSettings,
   activation: Activation,
 ): tf.Tensor {
-  const geometry: Conv2DGeometry = {...transposed, dilations: [1, 1]};
-  const shape = outputShape(x.shape, kernel.shape, transposed);
+  const shape = outputShape(x.shape, kernel.shape, geometry);
   const convolve = (image: tf.Tensor, filter: tf.Tensor) =>
     fusedConv2d(image as tf.Tensor4D, filter as tf.Tensor4D, null, geometry, 'linear');
   return runLazyOp({
@@ -74,7 +71,7 @@ export function conv2dTranspose(
 function outputShape(
   [n, height, width]: tf.Tensor4D['shape'],
   [kh = 1, kw = 1, out = 1]: number[],
-  {strides: [strideH, strideW], padding}: Conv2DTransposeGeometry,
+  {strides: [strideH, strideW], padding}: ConvSettings,
 ): tf.Tensor4D['shape'] {
   const length = (input: number, kernel: number, stride: number) =>
     input * stride + (padding === 'valid' ? Math.max(kernel - stride, 0) : 0);

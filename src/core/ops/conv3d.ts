@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {conv3dFilterGradient, type Conv3DGeometry, conv3dInputGradient} from '../../backends/shared/conv3dGradients';
+import {conv3dFilterGradient, conv3dInputGradient, type Triple} from '../../backends/shared/conv3dGradients';
+import type {ConvSettings} from '../../backends/shared/geometry';
 import {conv2dOp} from './conv2d';
 import {addBias, type Linear} from './factors';
 import type {FusedActivation} from './activation';
@@ -9,7 +10,7 @@ import type {FusedActivation} from './activation';
  *
  * tfjs has no gradients for dilations. These are made of those of 2-D convolutions.
  */
-export function conv3dOp(geometry: Conv3DGeometry): Linear {
+export function conv3dOp(geometry: ConvSettings<Triple>): Linear {
   const {strides, padding, dilations} = geometry;
   const [, ...planeStrides] = strides;
   const [, ...planeDilations] = dilations;

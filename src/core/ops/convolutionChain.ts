@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../backends/shared/capabilities';
 import {cloneOf, defer, type Deferred, deferredOf} from '../../backends/shared/deferred';
 import type {AdaptedProduct, FusedConvolution, PlainConvolution, Scaling} from '../../backends/shared/launches';
-import {geometryOf} from '../../backends/shared/geometry';
+import {type ConvSettings, geometryOf} from '../../backends/shared/geometry';
 import {isRecording} from '../../platform/tfjs/engine';
 import {cappedReluGradient, reluGradient} from './activation';
-import {type Conv2DGeometry, fusedConv2d} from './convolutionKernels';
+import {fusedConv2d} from './convolutionKernels';
 import {throughEpilogue} from './epilogueGradients';
 import {asMatrix, factorGradients, type Factors, gained, updatedKernel} from './factors';
 import {type Call, type Form, stockOutput} from './linear';
@@ -35,7 +35,7 @@ type Chain = Links & Deferred;
 export function deferConvolution(
   owner: Owner,
   convolution: Omit<PlainConvolution, 'strides' | 'padding'>,
-  {strides, padding, dilations}: Conv2DGeometry,
+  {strides, padding, dilations}: ConvSettings,
 ): tf.Tensor | undefined {
   const plain = {...convolution, strides, padding};
   const isDilated = dilations.some(rate => rate !== 1);

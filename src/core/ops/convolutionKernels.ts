@@ -1,13 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import type {ConvSettings} from '../../backends/shared/geometry';
 import {run} from '../../platform/tfjs/engine';
 import type {FusedActivation} from './activation';
-
-/** How a 2-D convolution walks over its input, `[n, h, w, c]`. */
-export interface Conv2DGeometry {
-  strides: [number, number];
-  padding: 'valid' | 'same';
-  dilations: [number, number];
-}
 
 /** `activation(x ∗ W + b)`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`. */
 export function fusedConv2d(...call: FusedConvolution): tf.Tensor4D {
@@ -23,7 +17,7 @@ type FusedConvolution = [
   x: tf.Tensor4D,
   filter: tf.Tensor4D,
   bias: tf.Tensor | null,
-  geometry: Conv2DGeometry,
+  geometry: ConvSettings,
   activation: FusedActivation,
 ];
 
@@ -38,7 +32,7 @@ export function conv2dBackpropInput(
   dy: tf.Tensor4D,
   filter: tf.Tensor4D,
   inputShape: tf.Tensor4D['shape'],
-  geometry: Conv2DGeometry,
+  geometry: ConvSettings,
 ): tf.Tensor4D {
   return gradient(tf.Conv2DBackpropInput, {dy, filter}, geometry, {dataFormat: 'NHWC', inputShape});
 }
@@ -48,7 +42,7 @@ export function conv2dBackpropFilter(
   x: tf.Tensor4D,
   dy: tf.Tensor4D,
   filterShape: tf.Tensor4D['shape'],
-  geometry: Conv2DGeometry,
+  geometry: ConvSettings,
 ): tf.Tensor4D {
   return gradient(tf.Conv2DBackpropFilter, {x, dy}, geometry, {dataFormat: 'NHWC', filterShape});
 }
@@ -58,7 +52,7 @@ export function depthwiseInputGradient(
   dy: tf.Tensor4D,
   filter: tf.Tensor4D,
   inputShape: tf.Tensor4D['shape'],
-  geometry: Conv2DGeometry,
+  geometry: ConvSettings,
 ): tf.Tensor4D {
   return gradient(tf.DepthwiseConv2dNativeBackpropInput, {dy, filter}, geometry, {dilations: [1, 1], inputShape});
 }
@@ -68,7 +62,7 @@ export function depthwiseFilterGradient(
   x: tf.Tensor4D,
   dy: tf.Tensor4D,
   filterShape: tf.Tensor4D['shape'],
-  geometry: Conv2DGeometry,
+  geometry: ConvSettings,
 ): tf.Tensor4D {
   return gradient(tf.DepthwiseConv2dNativeBackpropFilter, {x, dy}, geometry, {dilations: [1, 1], filterShape});
 }
@@ -76,7 +70,7 @@ export function depthwiseFilterGradient(
 function gradient(
   kernel: string,
   inputs: Record<string, tf.Tensor>,
-  {strides, padding: pad}: Conv2DGeometry,
+  {strides, padding: pad}: ConvSettings,
   attributes: object,
 ): tf.Tensor4D {
   return run(kernel, inputs, {strides, pad, ...attributes}) as tf.Tensor4D;

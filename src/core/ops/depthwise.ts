@@ -1,15 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../backends/shared/capabilities';
+import type {ConvSettings} from '../../backends/shared/geometry';
 import type {Activation} from './activation';
 import {epilogueGradient} from './epilogueGradients';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {asMatrix, factorGradients, updatedKernel} from './factors';
-import {
-  type Conv2DGeometry,
-  depthwiseFilterGradient,
-  depthwiseInputGradient,
-  fusedDepthwiseConv2d,
-} from './convolutionKernels';
+import {depthwiseFilterGradient, depthwiseInputGradient, fusedDepthwiseConv2d} from './convolutionKernels';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 import type {LinearWeights} from './linear';
 
@@ -32,7 +28,7 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
 export function depthwiseConv2d(
   x: tf.Tensor4D,
   {kernel, bias, factors = null, defer, trains = false, fuses = false}: DepthwiseWeights,
-  geometry: Conv2DGeometry,
+  geometry: ConvSettings,
   activation: Activation,
 ): tf.Tensor {
   const {strides, padding, dilations} = geometry;
@@ -62,7 +58,7 @@ export function depthwiseConv2d(
         const epilogues = capabilities().fusedConvolution?.epilogues;
         const waits = outer.dy !== dz && dilations.every(rate => rate === 1);
         return (
-          (waits ? epilogues?.depthwiseInput(outer, updated, x.shape, strides, padding) : undefined) ??
+          (waits ? epilogues?.depthwiseInput(outer, updated, x.shape, geometry) : undefined) ??
           depthwiseInputGradient(dz, inflate(updated, dilations), x.shape, geometry)
         );
       };

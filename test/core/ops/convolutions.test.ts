@@ -79,7 +79,7 @@ const SEQUENCES = geometries(1, 5, 9).map(({strides, dilations, padding, ...shap
     tf.conv1d(x as tf.Tensor3D, kernel as tf.Tensor3D, stride, padding, 'NWC', rate);
   return {
     ...shapes,
-    actual: byOp(conv1dOp({stride, dilation, padding})),
+    actual: byOp(conv1dOp({strides: [stride], dilations: [dilation], padding})),
     stock: (x, kernel) => convolve(x, kernel, dilation),
     plain: (x, kernel) => convolve(x, spread(kernel, dilations), 1),
   };
@@ -114,7 +114,8 @@ function transposed({size, padding, filters, ...shapes}: Transposed): Convolutio
     ...shapes,
     filters,
     kernel: [...size, filters, shapes.channels],
-    actual: (x, weights, activation) => conv2dTranspose(x as tf.Tensor4D, weights, {strides, padding}, activation),
+    actual: (x, weights, activation) =>
+      conv2dTranspose(x as tf.Tensor4D, weights, {strides, padding, dilations: [1, 1]}, activation),
     stock,
     plain: stock,
   };

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../../shared/conv2dGradients';
-import {conv3dFilterGradient, type Conv3DGeometry, conv3dInputGradient} from '../../shared/conv3dGradients';
+import {conv3dFilterGradient, conv3dInputGradient, type Triple} from '../../shared/conv3dGradients';
+import type {ConvSettings} from '../../shared/geometry';
 import type {OwnKernel} from '../../shared/registration';
 import {wrappedKernel} from '../../shared/kernel';
 
@@ -15,7 +16,7 @@ interface Volumes {
 }
 
 interface Attributes {
-  readonly strides: number | [number, number, number];
+  readonly strides: number | Triple;
   readonly pad: 'valid' | 'same';
 }
 
@@ -64,7 +65,7 @@ const conv3dBackpropFilter = wrappedKernel<Volumes, Attributes & Pick<tf.Conv3DB
 /** The gradients of 3-D convolutions. */
 export const convolution3dKernels: readonly OwnKernel[] = [conv3dBackpropInput, conv3dBackpropFilter];
 
-function geometryOf({strides, pad}: Attributes): Conv3DGeometry {
+function geometryOf({strides, pad}: Attributes): ConvSettings<Triple> {
   return {
     strides: typeof strides === 'number' ? [strides, strides, strides] : strides,
     padding: pad,

@@ -6,7 +6,7 @@ interface Attributes {
 }
 
 /** One axis of the crops: the positions of their pixels in the image. */
-interface Axis {
+interface CropAxis {
   /** `[boxes, crop]`. */
   places: tf.Tensor;
   /** The weight of the box's second end at each position, `[crop]`. The rest is that of the first end. */
@@ -31,7 +31,10 @@ export const cropAndResizeGradient: tf.GradConfig = {
       return tf.mul(dy as tf.Tensor, tf.image.cropAndResize(ones, boxes, boxInd, cropSize, method, 0));
     };
     const axes = () =>
-      ([0, 1] as const).map(axis => axisOf(boxes, axis, cropSize[axis], image.shape[1 + axis] ?? 1)) as [Axis, Axis];
+      ([0, 1] as const).map(axis => axisOf(boxes, axis, cropSize[axis], image.shape[1 + axis] ?? 1)) as [
+        CropAxis,
+        CropAxis,
+      ];
     return {
       image: () =>
         tf.tidy(() => {
@@ -61,7 +64,7 @@ export const cropAndResizeGradient: tf.GradConfig = {
 };
 
 /** The positions of the pixels of the crops, computed as in the kernels. */
-function axisOf(boxes: tf.Tensor2D, axis: 0 | 1, crop: number, length: number): Axis {
+function axisOf(boxes: tf.Tensor2D, axis: 0 | 1, crop: number, length: number): CropAxis {
   const count = boxes.shape[0];
   const [first, second] = [axis, axis + 2].map(at => tf.slice(boxes, [0, at], [count, 1])) as [tf.Tensor, tf.Tensor];
   if (crop === 1) {
@@ -78,13 +81,13 @@ function axisOf(boxes: tf.Tensor2D, axis: 0 | 1, crop: number, length: number): 
 }
 
 /** The distance of each position from each pixel: `[boxes, crop, length]`. */
-function distances({places, length}: Axis): tf.Tensor {
+function distances({places, length}: CropAxis): tf.Tensor {
   const within = tf.clipByValue(places, 0, length - 1);
   return tf.sub(tf.expandDims(within, 2), tf.range(0, length));
 }
 
 /** The weight of each pixel at each position: `[boxes, crop, length]`. */
-function samplingWeights(axis: Axis, method: Attributes['method']): tf.Tensor {
+function samplingWeights(axis: CropAxis, method: Attributes['method']): tf.Tensor {
   if (method === 'bilinear') {
     return tf.relu(tf.sub(1, tf.abs(distances(axis))));
   }
@@ -110,7 +113,7 @@ function swapped(images: tf.Tensor): tf.Tensor {
  * @param pieces `[boxes, crop of the other axis, length, c]`: cropped along the other axis.
  * @param gradient `[boxes, crop, crop of the other axis, c]`.
  */
-function moves(axis: Axis, pieces: tf.Tensor, gradient: tf.Tensor): tf.Tensor {
+function moves(axis: CropAxis, pieces: tf.Tensor, gradient: tf.Tensor): tf.Tensor {
   const away = distances(axis);
   const near = tf.cast(tf.less(tf.abs(away), 1), 'float32');
   const slopes = tf.neg(tf.mul(near, tf.sign(away)));
@@ -118,7 +121,7 @@ function moves(axis: Axis, pieces: tf.Tensor, gradient: tf.Tensor): tf.Tensor {
 }
 
 /** The gradients in the two ends of the boxes, `[boxes]` each. */
-function endsOf({shares, length}: Axis, ofPlaces: tf.Tensor): [tf.Tensor, tf.Tensor] {
+function endsOf({shares, length}: CropAxis, ofPlaces: tf.Tensor): [tf.Tensor, tf.Tensor] {
   const scaled = tf.mul(ofPlaces, length - 1);
   return [tf.sum(tf.mul(scaled, tf.sub(1, shares)), 1), tf.sum(tf.mul(scaled, shares), 1)];
 }

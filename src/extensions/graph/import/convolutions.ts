@@ -1,52 +1,68 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {ConvSettings} from '../../../backends/shared/geometry';
 import {type GraphNode, inputsOf, numbersOf, textOf} from '../graphDef';
 import {FusedConv2D, FusedDepthwiseConv2D} from '../layers/fusedConvolution';
 import {KNOWN} from './openSizes';
-import type {Planner} from './planner';
-import {finishTail, tailOf} from './tail';
+import type {NewLayer, Planner} from './planner';
+import {finishTail, type Tail, tailOf} from './tail';
 
-/** The attributes of a convolution. */
-interface ConvAttributes {
-  strides: number[];
-  dilations: number[];
-  /** As in layers. `explicit`: see `pads`. */
-  padding: 'same' | 'valid' | 'explicit';
-  /** The padding of the images: top and bottom, left and right. */
-  pads: [number[], number[]];
+interface ImageConvolution extends ConvSettings<number[], 'same' | 'valid' | [rows: number[], columns: number[]]> {
   channelsLast: boolean;
 }
 
-function convAttributesOf(node: GraphNode): ConvAttributes {
+function settingsOf(node: GraphNode): ImageConvolution {
   const channelsLast = textOf(node, 'data_format', 'NHWC') === 'NHWC';
   const onImages = (list: number[]) => (channelsLast ? list.slice(1, 3) : list.slice(2, 4));
   const pads = numbersOf(node, 'explicit_paddings');
   const at = channelsLast ? 2 : 4;
+  const padding = textOf(node, 'padding', 'VALID').toLowerCase();
   return {
     channelsLast,
     strides: onImages(numbersOf(node, 'strides', [1, 1, 1, 1])),
     dilations: onImages(numbersOf(node, 'dilations', [1, 1, 1, 1])),
-    padding: textOf(node, 'padding', 'VALID').toLowerCase() as ConvAttributes['padding'],
-    pads: [pads.slice(at, at + 2), pads.slice(at + 2, at + 4)],
+    padding:
+      padding === 'explicit' ? [pads.slice(at, at + 2), pads.slice(at + 2, at + 4)] : (padding as 'same' | 'valid'),
   };
 }
 
 /** The images of a convolution, padded with zeros if the padding is explicit. */
-function paddedInput(node: GraphNode, {padding, pads, channelsLast}: ConvAttributes, planner: Planner): string {
+function paddedInput(node: GraphNode, {padding, channelsLast}: ImageConvolution, planner: Planner): string {
   const [x = ''] = inputsOf(node);
-  if (padding !== 'explicit') {
+  if (typeof padding === 'string') {
     return x;
   }
   planner.addLayer(node, {
     suffix: 'pad',
     className: 'ZeroPadding2D',
-    config: {padding: pads, dataFormat: dataFormatOf(channelsLast)},
+    config: {padding, dataFormat: dataFormatOf(channelsLast)},
     inputs: [x],
   });
   return node.name;
 }
 
+function configOf({strides, dilations, padding}: ImageConvolution): tf.serialization.ConfigDict {
+  return {strides, dilationRate: dilations, padding: padding === 'same' ? 'same' : 'valid'};
+}
+
 function dataFormatOf(channelsLast: boolean): string {
   return channelsLast ? 'channelsLast' : 'channelsFirst';
+}
+
+/** Plans a layer with the kernel, the bias and the activation of a convolution, and what follows it. */
+function planLayer(
+  node: GraphNode,
+  tail: Tail,
+  {kernel, weightName = 'kernel', ...layer}: Omit<NewLayer, 'weights'> & {kernel: tf.Tensor; weightName?: string},
+  planner: Planner,
+): true {
+  const {bias, activation} = tail;
+  planner.addLayer(node, {
+    ...layer,
+    config: {...layer.config, kernelSize: kernel.shape.slice(0, 2), useBias: bias !== undefined, activation},
+    weights: {[weightName]: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
+  });
+  finishTail(node, tail, planner);
+  return true;
 }
 
 /** A convolution of images as a `Conv2D`, fused with its activation where the stock layer would not. */
@@ -54,10 +70,11 @@ export function planConv2D(node: GraphNode, planner: Planner): boolean {
   const [x, filter] = inputsOf(node);
   const kernel = floatKernel(filter, planner);
   const flow = planner.floats(x);
-  const attributes = convAttributesOf(node);
+  const attributes = settingsOf(node);
   // tfjs's executor misreads the strides and dilations of channels-first images; a GraphOp does the same.
   const isPlain =
-    [...attributes.strides, ...attributes.dilations].every(step => step === 1) && attributes.padding !== 'explicit';
+    [...attributes.strides, ...attributes.dilations].every(step => step === 1) &&
+    typeof attributes.padding === 'string';
   const isSupported = attributes.channelsLast || isPlain;
   const channels = flow?.shapes[0][attributes.channelsLast ? 3 : 1];
   if (kernel === undefined || !isSupported || channels !== kernel.shape[2]) {
@@ -68,58 +85,34 @@ export function planConv2D(node: GraphNode, planner: Planner): boolean {
   if (tail === undefined) {
     return false;
   }
-  const {bias, activation} = tail;
-  planner.addLayer(node, {
-    className: activation === 'relu6' && attributes.channelsLast ? FusedConv2D.className : 'Conv2D',
-    config: {
-      filters,
-      kernelSize: kernel.shape.slice(0, 2),
-      strides: attributes.strides,
-      dilationRate: attributes.dilations,
-      padding: attributes.padding === 'same' ? 'same' : 'valid',
-      dataFormat: dataFormatOf(attributes.channelsLast),
-      useBias: bias !== undefined,
-      activation,
-    },
-    inputs: [paddedInput(node, attributes, planner)],
-    weights: {kernel: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
-  });
-  finishTail(node, tail, planner);
-  return true;
+  const className = tail.activation === 'relu6' && attributes.channelsLast ? FusedConv2D.className : 'Conv2D';
+  const config = {filters, ...configOf(attributes), dataFormat: dataFormatOf(attributes.channelsLast)};
+  return planLayer(node, tail, {className, config, kernel, inputs: [paddedInput(node, attributes, planner)]}, planner);
 }
 
 /** A depthwise convolution, fused with its bias and activation where the graph has them fused. */
 export function planDepthwise(node: GraphNode, planner: Planner): boolean {
   const [x, filter] = inputsOf(node);
   const kernel = floatKernel(filter, planner);
-  const attributes = convAttributesOf(node);
+  const attributes = settingsOf(node);
   if (kernel === undefined || planner.floats(x) === undefined || !attributes.channelsLast) {
     return false;
   }
-  const [height = 1, width = 1, channels = 1, depthMultiplier = 1] = kernel.shape;
+  const [, , channels = 1, depthMultiplier = 1] = kernel.shape;
   const tail = tailOf(node, {filters: channels * depthMultiplier, from: 2}, planner);
   if (tail === undefined) {
     return false;
   }
-  const {bias, activation} = tail;
   // The stock layer equals the graph to the last bit, but ignores dilations.
   const fuses = node.op.startsWith('Fused') || attributes.dilations.some(rate => rate > 1);
-  planner.addLayer(node, {
+  const layer = {
     className: fuses ? FusedDepthwiseConv2D.className : 'DepthwiseConv2D',
-    config: {
-      kernelSize: [height, width],
-      strides: attributes.strides,
-      dilationRate: attributes.dilations,
-      depthMultiplier,
-      padding: attributes.padding === 'same' ? 'same' : 'valid',
-      useBias: bias !== undefined,
-      activation,
-    },
+    config: {...configOf(attributes), depthMultiplier},
+    kernel,
+    weightName: 'depthwise_kernel',
     inputs: [paddedInput(node, attributes, planner)],
-    weights: {depthwise_kernel: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
-  });
-  finishTail(node, tail, planner);
-  return true;
+  };
+  return planLayer(node, tail, layer, planner);
 }
 
 /** A transposed convolution, if the layer's result has the size that the node specifies. */
@@ -128,8 +121,8 @@ export function planConv2DTranspose(node: GraphNode, planner: Planner): boolean 
   const kernel = floatKernel(filter, planner);
   const flow = planner.floats(x);
   const wanted = planner.numbersAt(target);
-  const {strides, padding, channelsLast, dilations} = convAttributesOf(node);
-  if (!kernel || !flow || !wanted || !channelsLast || padding === 'explicit' || dilations.some(rate => rate > 1)) {
+  const {strides, padding, channelsLast, dilations} = settingsOf(node);
+  if (!kernel || !flow || !wanted || !channelsLast || typeof padding !== 'string' || dilations.some(rate => rate > 1)) {
     return false;
   }
   const [height = 1, width = 1, filters = 1] = kernel.shape;
@@ -147,22 +140,8 @@ export function planConv2DTranspose(node: GraphNode, planner: Planner): boolean 
   if (!fits || tail === undefined) {
     return false;
   }
-  const {bias, activation} = tail;
-  planner.addLayer(node, {
-    className: 'Conv2DTranspose',
-    config: {
-      filters,
-      kernelSize: [height, width],
-      strides,
-      padding,
-      useBias: bias !== undefined,
-      activation,
-    },
-    inputs: [x],
-    weights: {kernel: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
-  });
-  finishTail(node, tail, planner);
-  return true;
+  const config = {filters, strides, padding};
+  return planLayer(node, tail, {className: 'Conv2DTranspose', config, kernel, inputs: [x]}, planner);
 }
 
 function floatKernel(name: string | undefined, planner: Planner): tf.Tensor | undefined {

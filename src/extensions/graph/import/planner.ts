@@ -23,7 +23,7 @@ import {
 } from './values';
 
 /** A planned call of a layer. */
-interface NewLayer {
+export interface NewLayer {
   /** Its base name. Default: the node's. */
   suffix?: string;
   className: string;

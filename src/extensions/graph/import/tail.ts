@@ -17,7 +17,7 @@ export const ACTIVATION_OPS: Readonly<Record<string, string>> = {
 };
 
 /** What follows a convolution or a product, and becomes part of its layer or a separate layer. */
-interface Tail {
+export interface Tail {
   bias?: PlannedWeight;
   /** The activation of the layer itself. */
   activation: string;

@@ -6,7 +6,7 @@ import type {
   PoolLayer,
   SeparableLayer,
 } from '../../../platform/tfjs/layerFields';
-import {samePads} from '../../../backends/shared/geometry';
+import {type ConvSettings, type Margin, samePads} from '../../../backends/shared/geometry';
 import {range} from '../lower/lowering';
 import {type GraphWriter, type Source, type Tensor} from '../write/graphWriter';
 import {type Attributes} from '../write/messages';
@@ -28,12 +28,10 @@ function imageSizes(shape: tf.Shape, {dataFormat}: ImageLayer): tf.Shape {
   return dataFormat === 'channelsFirst' ? shape.slice(2) : shape.slice(1, -1);
 }
 
-/** A window that moves over an image. */
-interface Window {
+/** The sizes and the steps of a window along the axes of an image. Default: without dilations. */
+interface LayerWindow extends Partial<ConvSettings<readonly number[]>> {
   size: readonly number[];
   strides: readonly number[];
-  dilations?: readonly number[];
-  padding: string;
 }
 
 /**
@@ -43,7 +41,7 @@ interface Window {
 export function geometry(
   out: GraphWriter,
   sizes: tf.Shape,
-  {size, strides, dilations = size.map(() => 1), padding}: Window,
+  {size, strides, dilations = [], padding}: LayerWindow,
 ): Attributes {
   const attributes = {kernel_shape: size, strides, ...(dilations.some(rate => rate > 1) && {dilations})};
   if (padding !== 'same') {
@@ -53,22 +51,15 @@ export function geometry(
   if (out.namesPadding) {
     return ofRule;
   }
-  const totals = size.map((taps, axis) => {
-    const reach = (taps - 1) * (dilations[axis] ?? 1);
-    const [stride, image] = [strides[axis] ?? 1, sizes[axis]];
-    if (stride === 1 || reach === 0) {
-      return reach;
-    }
-    return image == null ? undefined : samePads(image, stride, reach);
-  });
-  return totals.includes(undefined) ? ofRule : {...attributes, pads: padsOf(totals as number[])};
+  const margins = samePads(sizes, size, {strides, dilations});
+  return margins.includes(undefined) ? ofRule : {...attributes, pads: padsOf(margins as Margin[])};
 }
 
 /**
  * An image without what the windows of a volume leave out. Along three axes, tfjs does not clamp the padding "same" at
  * zero: windows that are smaller than their strides begin behind the border.
  */
-function cropped(out: GraphWriter, x: string, sizes: tf.Shape, window: Window): string {
+function cropped(out: GraphWriter, x: string, sizes: tf.Shape, window: LayerWindow): string {
   const starts = window.size.map((taps, axis) => {
     const [stride, image] = [window.strides[axis] ?? 1, sizes[axis]];
     if (out.namesPadding || window.padding !== 'same' || window.size.length < 3 || taps >= stride) {
@@ -89,8 +80,8 @@ function cropped(out: GraphWriter, x: string, sizes: tf.Shape, window: Window): 
 }
 
 /** Paddings before all axes, and then those after them. */
-function padsOf(totals: readonly number[]): number[] {
-  return [...totals.map(total => Math.floor(total / 2)), ...totals.map(total => Math.ceil(total / 2))];
+function padsOf(margins: readonly (readonly number[])[]): number[] {
+  return [0, 1].flatMap(end => margins.map(margin => margin[end] ?? 0));
 }
 
 /** A bias and an activation after a convolution, whose channels come first. */
@@ -140,11 +131,11 @@ const transposed: Write = (out, call) => {
     size = size.map((taps, axis) => taps + (before[axis] ?? 0));
     more = more.map((extra, axis) => extra - (before[axis] ?? 0));
   }
-  const less = size.map((taps, axis) => (padding === 'same' ? Math.max(taps - (strides[axis] ?? 1), 0) : 0));
+  const margins = padding === 'same' ? (samePads(strides, size, {strides}) as Margin[]) : size.map(() => [0, 0]);
   const y = out.node('ConvTranspose', [x, w, ...biasInputs(out, layer)], {
     kernel_shape: size,
     strides,
-    ...(out.namesPadding ? geometry(out, [], {size, strides, padding}) : {pads: padsOf(less)}),
+    ...(out.namesPadding ? geometry(out, [], {size, strides, padding}) : {pads: padsOf(margins)}),
     ...(more.some(extra => extra > 0) && {output_padding: more}),
   });
   return finished(out, call, y, layer);
@@ -224,8 +215,7 @@ function atEnds(call: Call, ends: readonly (readonly number[])[]): number[][] {
 
 const zeroPadding: Write = (out, call) => {
   const ends = atEnds(call, call.fields<{padding: number[][]}>().padding);
-  const pads = [...ends.map(([before = 0]) => before), ...ends.map(([, behind = 0]) => behind)];
-  return call.output(out.node('Pad', [call.input.name, out.ints(pads)]), call.input.order);
+  return call.output(out.node('Pad', [call.input.name, out.ints(padsOf(ends))]), call.input.order);
 };
 
 const cropping: Write = (out, call) => {

@@ -1,17 +1,13 @@
 import {sizeOf} from '../../../platform/formats/layout';
-import {samePads} from '../../../backends/shared/geometry';
+import {type ConvSettings, type Margin, samePads} from '../../../backends/shared/geometry';
 import {FusedConv2D, FusedDepthwiseConv2D} from '../../graph/layers/fusedConvolution';
 import {activationAfter} from './activations';
 import {channelsLast, range} from './lowering';
 import {attribute, type OnnxCall} from './onnxCall';
 
 /** The window of a convolution or a pool, over the axes after the channels. */
-export interface Window {
-  kernel: number[];
-  strides: number[];
-  dilations: number[];
-  /** The padding of each axis; `same`: TensorFlow's padding of that name. */
-  pads: [begin: number, end: number][] | 'same';
+export interface Window extends ConvSettings<number[], Margin[] | 'same'> {
+  readonly kernel: number[];
 }
 
 /** @param keepsPads whether pads stay explicit where they equal the padding `same`. */
@@ -21,7 +17,6 @@ export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): W
   const strides = call.ints('strides') ?? ones;
   const dilations = call.ints('dilations') ?? ones;
   const explicitPads = call.ints('pads') ?? [];
-  const extents = kernel.map((size, i) => (size - 1) * (dilations[i] ?? 1));
   const auto = call.text('auto_pad', 'NOTSET');
   const isStrided = strides.some(stride => stride > 1);
   // tfjs refuses strides with dilations, even on different axes.
@@ -31,36 +26,29 @@ export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): W
   // In 3-D, tfjs computes negative pads for a kernel smaller than its stride.
   const isUnclamped = axes === 3 && kernel.some((size, i) => size < (strides[i] ?? 1));
   if (auto === 'SAME_UPPER' && !isUnclamped) {
-    return {kernel, strides, dilations, pads: 'same'};
+    return {kernel, strides, dilations, padding: 'same'};
   }
-  const pads = range(axes).map((i): [number, number] => {
+  const sizes = range(axes).map(i => call.size(0, 2 + i));
+  const same = samePads(sizes, kernel, {strides, dilations});
+  const padding = same.map((margin, i): Margin => {
     if (auto.startsWith('SAME')) {
-      const size =
-        call.size(0, 2 + i) ?? call.refuse(`The node pads by ${auto} with a dynamic size: fix it by inputShapes.`);
-      const total = samePads(size, strides[i] ?? 1, extents[i] ?? 0);
-      const [less, more] = [Math.floor(total / 2), Math.ceil(total / 2)];
+      const [less, more] =
+        margin ?? call.refuse(`The node pads by ${auto} with a dynamic size: fix it by inputShapes.`);
       return auto === 'SAME_UPPER' ? [less, more] : [more, less];
     }
     return auto === 'VALID' ? [0, 0] : [explicitPads[i] ?? 0, explicitPads[axes + i] ?? 0];
   });
-  const isSame =
-    !isUnclamped &&
-    pads.every(([begin, end], i) => {
-      const stride = strides[i] ?? 1;
-      const size = stride === 1 ? 1 : call.size(0, 2 + i);
-      const total = size === undefined ? NaN : samePads(size, stride, extents[i] ?? 0);
-      return begin === Math.floor(total / 2) && begin + end === total;
-    });
-  if (pads.flat().some(size => size < 0)) {
+  const isSame = !isUnclamped && padding.every((margin, i) => margin.join() === same[i]?.join());
+  if (padding.flat().some(size => size < 0)) {
     call.refuse('The node has negative pads.');
   }
   // With strides and no pads, `valid` is the simpler layer.
-  const staysExplicit = keepsPads || (isStrided && pads.flat().every(size => size === 0));
-  return {kernel, strides, dilations, pads: isSame && !staysExplicit ? 'same' : pads};
+  const staysExplicit = keepsPads || (isStrided && padding.flat().every(size => size === 0));
+  return {kernel, strides, dilations, padding: isSame && !staysExplicit ? 'same' : padding};
 }
 
 /** Pads a channels-last tensor with `value`. */
-export async function withPadding(call: OnnxCall, x: string, pads: Window['pads'], value = 0): Promise<string> {
+export async function withPadding(call: OnnxCall, x: string, pads: Window['padding'], value = 0): Promise<string> {
   if (pads === 'same' || pads.flat().every(size => size === 0)) {
     return x;
   }
@@ -83,7 +71,7 @@ export async function withPadding(call: OnnxCall, x: string, pads: Window['pads'
 }
 
 /** The padding of a layer whose input has been padded explicitly unless it is `same`. */
-export function paddingOf(pads: Window['pads']): string {
+export function paddingOf(pads: Window['padding']): string {
   return pads === 'same' ? 'same' : 'valid';
 }
 
@@ -108,14 +96,14 @@ export async function conv(call: OnnxCall): Promise<void> {
   const window = windowOf(call, kernel);
   const isDepthwise = group > 1 && inner === 1 && kernel.length < 3;
   const {activation, absorbed} = activationAfter(call, call.node);
-  const x = await withPadding(call, await call.inputIn(0, perm), window.pads);
+  const x = await withPadding(call, await call.inputIn(0, perm), window.padding);
   const bias = call.has(2)
     ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('The node needs a constant bias.'))
     : undefined;
   const config = {
     strides: window.strides,
     dilationRate: window.dilations,
-    padding: paddingOf(window.pads),
+    padding: paddingOf(window.padding),
     useBias: bias !== undefined,
     activation,
   };

@@ -1,4 +1,5 @@
 import {sizeOf} from '../../../platform/formats/layout';
+import type {Margin} from '../../../backends/shared/geometry';
 import type {Rule} from './activations';
 import {channelsLast, range} from './lowering';
 import {attribute, type OnnxCall} from './onnxCall';
@@ -9,10 +10,10 @@ export const LOWEST_FLOAT = -3.4028234663852886e38;
 
 /** Extends the end padding so that `ceil_mode` adds the last, incomplete window. */
 function withCeiling(call: OnnxCall, window: Window): Window {
-  if (call.int('ceil_mode', 0) === 0 || window.pads === 'same') {
+  if (call.int('ceil_mode', 0) === 0 || window.padding === 'same') {
     return window;
   }
-  const pads = window.pads.map(([begin, end], i): [number, number] => {
+  const padding = window.padding.map(([begin, end], i): Margin => {
     const [kernel = 1, stride = 1] = [window.kernel[i], window.strides[i]];
     if (stride === 1) {
       return [begin, end];
@@ -23,7 +24,7 @@ function withCeiling(call: OnnxCall, window: Window): Window {
     const used = (count - 1) * stride >= size + begin ? count - 1 : count;
     return [begin, Math.max((used - 1) * stride + kernel - size - begin, 0)];
   });
-  return {...window, pads};
+  return {...window, padding};
 }
 
 function poolWindow(call: OnnxCall, keepsPads = false): Window {
@@ -38,12 +39,12 @@ function poolWindow(call: OnnxCall, keepsPads = false): Window {
   return withCeiling(call, window);
 }
 
-function poolLayer(call: OnnxCall, kind: 'Max' | 'Average', x: string, {kernel, strides, pads}: Window): string {
+function poolLayer(call: OnnxCall, kind: 'Max' | 'Average', x: string, {kernel, strides, padding}: Window): string {
   const one = kernel.length === 1;
   const config = {
     poolSize: one ? (kernel[0] ?? 1) : kernel,
     strides: one ? (strides[0] ?? 1) : strides,
-    padding: paddingOf(pads),
+    padding: paddingOf(padding),
   };
   return call.layer(`${kind}Pooling${kernel.length}D`, config, [x]);
 }
@@ -52,7 +53,7 @@ export const maxPool: Rule = async call => {
   const window = poolWindow(call);
   const perm = channelsLast(call.rank());
   call.setOutput(
-    poolLayer(call, 'Max', await withPadding(call, await call.inputIn(0, perm), window.pads, LOWEST_FLOAT), window),
+    poolLayer(call, 'Max', await withPadding(call, await call.inputIn(0, perm), window.padding, LOWEST_FLOAT), window),
     perm,
   );
 };
@@ -61,7 +62,7 @@ export const averagePool: Rule = async call => {
   const countsPads = call.int('count_include_pad', 0) === 1;
   const windowInFile = windowOf(call, call.ints('kernel_shape') ?? [], countsPads);
   const window = poolWindow(call, countsPads);
-  const {kernel, strides, pads} = window;
+  const {kernel, strides, padding: pads} = window;
   const perm = channelsLast(call.rank());
   const held = await call.inputIn(0, perm);
   if (pads === 'same' ? !countsPads : pads.flat().every(size => size === 0)) {
@@ -70,17 +71,20 @@ export const averagePool: Rule = async call => {
   }
   const explicitPads =
     pads === 'same'
-      ? kernel.map((size): [number, number] => [Math.floor((size - 1) / 2), size - 1 - Math.floor((size - 1) / 2)])
+      ? kernel.map((size): Margin => [Math.floor((size - 1) / 2), size - 1 - Math.floor((size - 1) / 2)])
       : pads;
   if (pads === 'same' && strides.some(stride => stride > 1)) {
     call.refuse('The node counts pads of auto_pad.');
   }
-  const pool = poolLayer(call, 'Average', await withPadding(call, held, explicitPads), {...window, pads: explicitPads});
+  const pool = poolLayer(call, 'Average', await withPadding(call, held, explicitPads), {
+    ...window,
+    padding: explicitPads,
+  });
   // The layer divides by the size of the window: these factors correct windows that count fewer values.
   const factors = kernel.map((size, i) => {
     const inputSize = call.size(0, 2 + i);
     const [begin, end] = explicitPads[i] ?? [0, 0];
-    const padsInFile = windowInFile.pads === 'same' ? [begin, end] : (windowInFile.pads[i] ?? [0, 0]);
+    const padsInFile = windowInFile.padding === 'same' ? [begin, end] : (windowInFile.padding[i] ?? [0, 0]);
     const dividesByAll = countsPads && padsInFile.join() === [begin, end].join();
     if (dividesByAll || begin + end === 0) {
       return undefined;
