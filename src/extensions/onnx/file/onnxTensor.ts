@@ -1,6 +1,6 @@
 import {showShape, unsupportedError} from '../../../platform/errors';
 import {fromBfloat16, fromFloat16} from '../../../platform/formats/halfFloats';
-import {addFloats, addIntegers, bytesIn, damaged, fieldsOf, integerIn, textIn} from './protobuf';
+import {addFloats, addIntegers, bytesIn, damaged, type Field, integerIn, readFields, textIn} from './protobuf';
 
 /** Values as TensorFlow.js has them: floats, whole numbers of at most 32 bits, bools. */
 export type TensorData = Float32Array | Int32Array | Uint8Array;
@@ -182,39 +182,20 @@ export function readTensor(message: Uint8Array): OnnxTensor {
   const place = new Map<string, string>();
   let [name, type, isExternal] = ['', 0, false];
   let raw: Uint8Array | undefined;
-  for (const field of fieldsOf(message)) {
-    switch (field.number) {
-      case 1:
-        addIntegers(field, shape);
-        break;
-      case 2:
-        type = integerIn(field);
-        break;
-      case 4:
-        addFloats(field, floats);
-        break;
-      case 10:
-        addFloats(field, floats, 8);
-        break;
-      case 5:
-      case 7:
-      case 11:
-        addIntegers(field, integers);
-        break;
-      case 8:
-        name = textIn(field);
-        break;
-      case 9:
-        raw = bytesIn(field);
-        break;
-      case 13:
-        place.set(...readEntry(bytesIn(field)));
-        break;
-      case 14:
-        isExternal = integerIn(field) === 1;
-        break;
-    }
-  }
+  const readIntegers = (field: Field) => addIntegers(field, integers);
+  readFields(message, {
+    1: field => addIntegers(field, shape),
+    2: field => (type = integerIn(field)),
+    4: field => addFloats(field, floats),
+    5: readIntegers,
+    7: readIntegers,
+    8: field => (name = textIn(field)),
+    9: field => (raw = bytesIn(field)),
+    10: field => addFloats(field, floats, 8),
+    11: readIntegers,
+    13: field => place.set(...readEntry(bytesIn(field))),
+    14: field => (isExternal = integerIn(field) === 1),
+  });
   if (!isExternal) {
     return new OnnxTensor(name, type, shape, raw ?? (type === 1 || type === 11 ? floats : integers));
   }
@@ -228,11 +209,10 @@ export function readTensor(message: Uint8Array): OnnxTensor {
 
 /** Reads a StringStringEntryProto. */
 export function readEntry(message: Uint8Array): [key: string, value: string] {
-  const entry: [string, string] = ['', ''];
-  for (const field of fieldsOf(message)) {
-    if (field.number === 1 || field.number === 2) {
-      entry[field.number - 1] = textIn(field);
-    }
-  }
-  return entry;
+  let [key, value] = ['', ''];
+  readFields(message, {
+    1: field => (key = textIn(field)),
+    2: field => (value = textIn(field)),
+  });
+  return [key, value];
 }

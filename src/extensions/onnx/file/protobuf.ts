@@ -35,6 +35,13 @@ export function* fieldsOf(message: Uint8Array): Generator<Field, void> {
   }
 }
 
+/** Passes each field of a message to the reader of its number, in order. Others are skipped. */
+export function readFields(message: Uint8Array, readers: Readonly<Record<number, (field: Field) => unknown>>): void {
+  for (const field of fieldsOf(message)) {
+    readers[field.number]?.(field);
+  }
+}
+
 /** The bytes of a field. */
 export function bytesIn({number, value}: Field): Uint8Array {
   if (typeof value === 'number') {

@@ -1,7 +1,17 @@
 import {tooLargeError, unsupportedError} from '../../../platform/errors';
 import {explained} from '../../../platform/formats/explained';
 import {OnnxTensor, readEntry, readTensor} from './onnxTensor';
-import {addFloats, addIntegers, bytesIn, damaged, fieldsOf, integerIn, textIn} from './protobuf';
+import {
+  addFloats,
+  addIntegers,
+  bytesIn,
+  damaged,
+  type Field,
+  fieldsOf,
+  integerIn,
+  readFields,
+  textIn,
+} from './protobuf';
 
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
@@ -88,73 +98,45 @@ export function readOnnx(file: Uint8Array): OnnxModel {
   const opsets = new Map<string, number>();
   const metadata = new Map<string, string>();
   const functions = new Map<string, OnnxFunction>();
-  let graph: Uint8Array | undefined;
-  for (const field of fieldsOf(file)) {
-    switch (field.number) {
-      case 7:
-        if (graph !== undefined) {
-          throw damaged('it has two graphs');
-        }
-        graph = bytesIn(field);
-        break;
-      case 8:
-        opsets.set(...readOpset(bytesIn(field)));
-        break;
-      case 14:
-        metadata.set(...readEntry(bytesIn(field)));
-        break;
-      case 25:
-        functions.set(...readFunction(bytesIn(field)));
-        break;
-    }
-  }
-  if (graph === undefined) {
-    throw damaged('it has no graph');
+  const graphs: Uint8Array[] = [];
+  readFields(file, {
+    7: field => graphs.push(bytesIn(field)),
+    8: field => opsets.set(...readOpset(bytesIn(field))),
+    14: field => metadata.set(...readEntry(bytesIn(field))),
+    25: field => functions.set(...readFunction(bytesIn(field))),
+  });
+  const [graph, ...laterGraphs] = graphs;
+  if (graph === undefined || laterGraphs.length > 0) {
+    throw damaged(graph === undefined ? 'it has no graph' : 'it has two graphs');
   }
   return {bytes: file, graph: readGraphProto(graph), functions, opsets, metadata};
 }
 
 function readOpset(message: Uint8Array): [domain: string, version: number] {
-  const opset: [string, number] = ['', 0];
-  for (const field of fieldsOf(message)) {
-    if (field.number === 1) {
-      opset[0] = domainOf(textIn(field));
-    } else if (field.number === 2) {
-      opset[1] = integerIn(field);
-    }
-  }
-  return opset;
+  let [domain, version] = ['', 0];
+  readFields(message, {
+    1: field => (domain = domainIn(field)),
+    2: field => (version = integerIn(field)),
+  });
+  return [domain, version];
 }
 
 function readFunction(message: Uint8Array): [name: string, entry: OnnxFunction] {
   const entry: OnnxFunction = {inputs: [], outputs: [], nodes: [], defaults: new Map()};
   let [name, domain] = ['', ''];
-  for (const field of fieldsOf(message)) {
-    switch (field.number) {
-      case 1:
-        name = textIn(field);
-        break;
-      case 4:
-        entry.inputs.push(textIn(field));
-        break;
-      case 5:
-        entry.outputs.push(textIn(field));
-        break;
-      case 7:
-        entry.nodes.push(readNode(bytesIn(field)));
-        break;
-      case 10:
-        domain = domainOf(textIn(field));
-        break;
-      case 11:
-        entry.defaults.set(...readAttribute(bytesIn(field)));
-        break;
-    }
-  }
+  readFields(message, {
+    1: field => (name = textIn(field)),
+    4: field => entry.inputs.push(textIn(field)),
+    5: field => entry.outputs.push(textIn(field)),
+    7: field => entry.nodes.push(readNode(bytesIn(field))),
+    10: field => (domain = domainIn(field)),
+    11: field => entry.defaults.set(...readAttribute(bytesIn(field))),
+  });
   return [`${domain}:${name}`, entry];
 }
 
-function domainOf(text: string): string {
+function domainIn(field: Field): string {
+  const text = textIn(field);
   return text === 'ai.onnx' ? '' : text;
 }
 
@@ -164,59 +146,41 @@ export function readGraphProto(message: Uint8Array): OnnxGraph {
   const initializers = new Map<string, OnnxTensor>();
   const inputs: OnnxValue[] = [];
   const outputs: OnnxValue[] = [];
-  for (const field of fieldsOf(message)) {
-    switch (field.number) {
-      case 1:
-        nodes.push(readNode(bytesIn(field)));
-        break;
-      case 5: {
-        const tensor = readTensor(bytesIn(field));
-        if (initializers.has(tensor.name)) {
-          throw damaged(`it has two initializers "${tensor.name}"`);
-        }
-        initializers.set(tensor.name, tensor);
-        break;
-      }
-      case 11:
-        inputs.push(readValue(bytesIn(field)));
-        break;
-      case 12:
-        outputs.push(readValue(bytesIn(field)));
-        break;
-      case 15:
-        throw unsupportedError('The ONNX file has sparse initializers, which are not supported.');
-    }
+  /** Reads a field, unless the graph has too many. */
+  const bounded = (read: (message: Uint8Array) => unknown) => (field: Field) => {
+    read(bytesIn(field));
     if (nodes.length + initializers.size + inputs.length + outputs.length > MAX_ENTRIES) {
       throw tooLargeError(`The ONNX file has more than ${MAX_ENTRIES} nodes and tensors.`);
     }
-  }
+  };
+  readFields(message, {
+    1: bounded(node => nodes.push(readNode(node))),
+    5: bounded(initializer => {
+      const tensor = readTensor(initializer);
+      if (initializers.has(tensor.name)) {
+        throw damaged(`it has two initializers "${tensor.name}"`);
+      }
+      initializers.set(tensor.name, tensor);
+    }),
+    11: bounded(value => inputs.push(readValue(value))),
+    12: bounded(value => outputs.push(readValue(value))),
+    15: () => {
+      throw unsupportedError('The ONNX file has sparse initializers, which are not supported.');
+    },
+  });
   return {nodes, initializers, inputs: inputs.filter(({name}) => !initializers.has(name)), outputs};
 }
 
 function readNode(message: Uint8Array): OnnxNode {
   const node: OnnxNode = {name: '', op: '', domain: '', inputs: [], outputs: [], attributes: new Map()};
-  for (const field of fieldsOf(message)) {
-    switch (field.number) {
-      case 1:
-        node.inputs.push(textIn(field));
-        break;
-      case 2:
-        node.outputs.push(textIn(field));
-        break;
-      case 3:
-        node.name = textIn(field);
-        break;
-      case 4:
-        node.op = textIn(field);
-        break;
-      case 5:
-        node.attributes.set(...readAttribute(bytesIn(field)));
-        break;
-      case 7:
-        node.domain = domainOf(textIn(field));
-        break;
-    }
-  }
+  readFields(message, {
+    1: field => node.inputs.push(textIn(field)),
+    2: field => node.outputs.push(textIn(field)),
+    3: field => (node.name = textIn(field)),
+    4: field => (node.op = textIn(field)),
+    5: field => node.attributes.set(...readAttribute(bytesIn(field))),
+    7: field => (node.domain = domainIn(field)),
+  });
   return node;
 }
 
@@ -224,58 +188,35 @@ function readAttribute(message: Uint8Array): [name: string, attribute: OnnxAttri
   const attribute: OnnxAttribute = {ints: [], floats: [], strings: []};
   const single: number[] = [];
   let name = '';
-  for (const field of fieldsOf(message)) {
-    switch (field.number) {
-      case 1:
-        name = textIn(field);
-        break;
-      case 2:
-        addFloats(field, single);
-        attribute.f = single.at(-1) ?? 0;
-        break;
-      case 3:
-        attribute.i = integerIn(field);
-        break;
-      case 4:
-        attribute.s = textIn(field);
-        break;
-      case 5:
-        attribute.t = readTensor(bytesIn(field));
-        break;
-      case 6:
-        attribute.g = bytesIn(field);
-        break;
-      case 7:
-        addFloats(field, attribute.floats);
-        break;
-      case 8:
-        addIntegers(field, attribute.ints);
-        break;
-      case 9:
-        attribute.strings.push(textIn(field));
-        break;
-      case 21:
-        attribute.ref = textIn(field);
-        break;
-    }
-  }
+  readFields(message, {
+    1: field => (name = textIn(field)),
+    2: field => {
+      addFloats(field, single);
+      attribute.f = single.at(-1) ?? 0;
+    },
+    3: field => (attribute.i = integerIn(field)),
+    4: field => (attribute.s = textIn(field)),
+    5: field => (attribute.t = readTensor(bytesIn(field))),
+    6: field => (attribute.g = bytesIn(field)),
+    7: field => addFloats(field, attribute.floats),
+    8: field => addIntegers(field, attribute.ints),
+    9: field => attribute.strings.push(textIn(field)),
+    21: field => (attribute.ref = textIn(field)),
+  });
   return [name, attribute];
 }
 
 function readValue(message: Uint8Array): OnnxValue {
   const value: OnnxValue = {name: '', type: 0, shape: undefined};
-  for (const field of fieldsOf(message)) {
-    if (field.number === 1) {
-      value.name = textIn(field);
-    } else if (field.number === 2) {
-      for (const tensor of fieldsOf(bytesIn(field))) {
-        for (const typeField of tensor.number === 1 ? fieldsOf(bytesIn(tensor)) : []) {
-          value.type = typeField.number === 1 ? integerIn(typeField) : value.type;
-          value.shape = typeField.number === 2 ? readShape(bytesIn(typeField)) : value.shape;
-        }
-      }
-    }
-  }
+  const tensorType = (field: Field) =>
+    readFields(bytesIn(field), {
+      1: type => (value.type = integerIn(type)),
+      2: shape => (value.shape = readShape(bytesIn(shape))),
+    });
+  readFields(message, {
+    1: field => (value.name = textIn(field)),
+    2: field => readFields(bytesIn(field), {1: tensorType}),
+  });
   return value;
 }
 
