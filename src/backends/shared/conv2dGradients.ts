@@ -2,16 +2,14 @@ import * as tf from '@tensorflow/tfjs';
 import {
   type Axis,
   behind,
+  type ConvolutionAttributes,
   cropNegative,
   type ExplicitPadding,
   everyNth,
   type Geometry,
   geometryOf,
   meetsOnlyZeros,
-  type Padding,
-  type Rounding,
   type Shape4D,
-  type Strides,
 } from './geometry';
 
 /**
@@ -44,12 +42,10 @@ export function conv2dInputGradient(
   dy: tf.Tensor4D,
   adjoint: tf.Tensor4D,
   inputShape: Shape4D,
-  strides: Strides,
-  pad: Padding,
-  rounding?: Rounding,
+  attrs: ConvolutionAttributes,
 ): tf.Tensor4D {
   const [kh, kw, channelsOut, channelsIn] = adjoint.shape;
-  const geometry = geometryOf(inputShape, [kh, kw, channelsIn, channelsOut], strides, pad, {rounding});
+  const geometry = geometryOf(inputShape, [kh, kw, channelsIn, channelsOut], attrs);
   if (dy.size === 0) {
     return tf.zeros(inputShape);
   }
@@ -71,11 +67,9 @@ export function conv2dFilterGradient(
   x: tf.Tensor4D,
   dy: tf.Tensor4D,
   kernelShape: Shape4D,
-  strides: Strides,
-  pad: Padding,
-  rounding?: Rounding,
+  attrs: ConvolutionAttributes,
 ): tf.Tensor4D {
-  const {height, width} = geometryOf(x.shape, kernelShape, strides, pad, {rounding});
+  const {height, width} = geometryOf(x.shape, kernelShape, attrs);
   if (dy.size === 0 || meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
     return tf.zeros(kernelShape);
   }

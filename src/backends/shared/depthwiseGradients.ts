@@ -1,15 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {gradientByPhases, reverseRows} from './conv2dGradients';
-import {
-  type Axis,
-  geometryOf,
-  meetsOnlyZeros,
-  padOrCrop,
-  type Padding,
-  type Rounding,
-  type Shape4D,
-  type Strides,
-} from './geometry';
+import {type Axis, type ConvolutionAttributes, geometryOf, meetsOnlyZeros, padOrCrop, type Shape4D} from './geometry';
 
 /**
  * The gradient of `depthwiseConv2d(x, kernel)` with respect to `x`, given the gradient `dy` [n, oh, ow, in · mult] of
@@ -21,13 +12,11 @@ export function depthwiseConv2dInputGradient(
   dy: tf.Tensor4D,
   kernel: tf.Tensor4D,
   inputShape: Shape4D,
-  strides: Strides,
-  pad: Padding,
-  rounding?: Rounding,
+  attrs: ConvolutionAttributes,
 ): tf.Tensor4D {
   const [kh, kw, channels, multiplier] = kernel.shape;
   const [n, h, w] = inputShape;
-  const geometry = geometryOf(inputShape, kernel.shape, strides, pad, {rounding});
+  const geometry = geometryOf(inputShape, kernel.shape, attrs);
   if (dy.size === 0) {
     return tf.zeros(inputShape);
   }
@@ -52,13 +41,11 @@ export function depthwiseConv2dFilterGradient(
   x: tf.Tensor4D,
   dy: tf.Tensor4D,
   kernelShape: Shape4D,
-  strides: Strides,
-  pad: Padding,
-  rounding?: Rounding,
+  attrs: ConvolutionAttributes,
 ): tf.Tensor4D {
   const [kh, kw, channelsIn, multiplier] = kernelShape;
   const channels = channelsIn * multiplier;
-  const {height, width} = geometryOf(x.shape, kernelShape, strides, pad, {rounding});
+  const {height, width} = geometryOf(x.shape, kernelShape, attrs);
   if (dy.size === 0 || meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
     return tf.zeros(kernelShape);
   }

@@ -6,11 +6,16 @@ export type Padding = Parameters<typeof tf.conv2d>[3];
 /** `[[0, 0], [top, bottom], [left, right], [0, 0]]` */
 export type ExplicitPadding = Exclude<Padding, string | number>;
 
-/** How fractions are rounded where a number as padding does not fit the stride. */
-export type Rounding = Parameters<typeof tf.conv2d>[6];
-
-/** Strides as tfjs takes them: one number, or `[height, width]`. */
-export type Strides = number | [number, number];
+/** The attributes of tfjs's kernels that describe how a convolution moves over its input. */
+export interface ConvolutionAttributes {
+  readonly strides: number | [height: number, width: number];
+  readonly pad: Padding;
+  /** How fractions are rounded where a number as padding does not fit the stride. */
+  readonly dimRoundingMode?: Parameters<typeof tf.conv2d>[6];
+  readonly dataFormat?: string;
+  /** The layers of tfjs pass `null`. */
+  readonly dilations?: number | [number, number] | null;
+}
 
 /** `[batch, height, width, channels]`, or `[height, width, in, out]` for a kernel. */
 export type Shape4D = [number, number, number, number];
@@ -49,11 +54,10 @@ export interface Geometry {
 export function geometryOf(
   inputShape: Shape4D,
   kernelShape: Shape4D,
-  strides: Strides,
-  pad: Padding,
-  {rounding, depthwise = false}: {rounding?: Rounding; depthwise?: boolean} = {},
+  {strides, pad, dimRoundingMode}: ConvolutionAttributes,
+  depthwise = false,
 ): Geometry {
-  const info = tf.backend_util.computeConv2DInfo(inputShape, kernelShape, strides, 1, pad, rounding, depthwise);
+  const info = tf.backend_util.computeConv2DInfo(inputShape, kernelShape, strides, 1, pad, dimRoundingMode, depthwise);
   const {top, left} = info.padInfo;
   return {
     n: info.batchSize,

@@ -72,7 +72,7 @@ function fusedDepthwise(
   {m, t}: Scaling,
   cap: number | undefined,
 ): tf.Tensor {
-  const {n, height, width, channelsOut} = geometryOf(x.shape, filter.shape, strides, padding, {depthwise: true});
+  const {n, height, width, channelsOut} = geometryOf(x.shape, filter.shape, {strides, pad: padding}, true);
   const program = {
     reads: ['x', 'w', 'm', 't'],
     head: epilogueHead(cap),
@@ -117,7 +117,7 @@ const EPILOGUES: EpilogueGradients = {
       return undefined;
     }
     const {cap, m} = gradient;
-    const {n, height, width, channelsIn} = geometryOf(inputShape, filter.shape, strides, padding, {depthwise: true});
+    const {n, height, width, channelsIn} = geometryOf(inputShape, filter.shape, {strides, pad: padding}, true);
     const read = outerReads(gradient);
     const program = {
       reads: ['w', ...read.map(([name]) => name)],

@@ -66,7 +66,7 @@ const EPILOGUES: EpilogueGradients = {
     return only(runProgram(program, {inputs, outputs: [dy.shape], numbers: [dy.shape[dy.rank - 1] ?? 1]}));
   },
   depthwiseInput: ({dy, y, m, cap}, filter, inputShape, {strides, padding}) => {
-    const geometry = geometryOf(inputShape, filter.shape, strides, padding, {depthwise: true});
+    const geometry = geometryOf(inputShape, filter.shape, {strides, pad: padding}, true);
     const inputs = [dy, filter, ...(cap === undefined ? [] : [y as tf.Tensor]), ...(m === undefined ? [] : [m])];
     const program = depthwiseInput(cap, m !== undefined);
     return only(runProgram(program, {inputs, outputs: [inputShape], numbers: uniformsOf(geometry)}));
@@ -77,7 +77,7 @@ const EPILOGUES: EpilogueGradients = {
 export const fusedConvolution = convolutionBy({
   takesDepthwise: () => true,
   depthwise: ({x, filter, strides, padding}, {m, t}, cap) => {
-    const geometry = geometryOf(x.shape, filter.shape, strides, padding, {depthwise: true});
+    const geometry = geometryOf(x.shape, filter.shape, {strides, pad: padding}, true);
     const {n, height, width, channelsOut} = geometry;
     const outputs = [[n, height.output, width.output, channelsOut]];
     return only(runProgram(depthwiseProgram(cap), {inputs: [x, filter, m, t], outputs, numbers: uniformsOf(geometry)}));

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {ConvSettings, Shape4D} from '../../backends/shared/geometry';
 import {deflate, inflate, inflatedShape} from './dilation';
-import {conv2dBackpropFilter, conv2dBackpropInput, fusedConv2d} from './convolutionKernels';
+import {conv2dGradients, fusedConv2d} from './convolutionKernels';
 import type {Linear} from './factors';
 
 /**
@@ -18,11 +18,11 @@ export function conv2dOp(geometry: ConvSettings): Linear {
       fusedConv2d(x as tf.Tensor4D, kernel as tf.Tensor4D, bias, geometry, activation),
     inputGradient: (dz, kernel, inputShape) => {
       const filter = inflate(kernel as tf.Tensor4D, dilations);
-      return conv2dBackpropInput(dz as tf.Tensor4D, filter, inputShape as Shape4D, geometry);
+      return conv2dGradients.input(dz as tf.Tensor4D, filter, inputShape as Shape4D, geometry);
     },
     kernelGradient: (x, dz, kernelShape) => {
       const shape = inflatedShape(kernelShape, dilations);
-      return deflate(conv2dBackpropFilter(x as tf.Tensor4D, dz as tf.Tensor4D, shape, geometry), dilations);
+      return deflate(conv2dGradients.filter(x as tf.Tensor4D, dz as tf.Tensor4D, shape, geometry), dilations);
     },
   };
 }

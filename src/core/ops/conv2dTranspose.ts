@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {ConvSettings} from '../../backends/shared/geometry';
 import type {Activation} from './activation';
 import {asMatrix, fromMatrix, product, scaled, updatedKernel} from './factors';
-import {conv2dBackpropFilter, conv2dBackpropInput, fusedConv2d} from './convolutionKernels';
+import {conv2dGradients, fusedConv2d} from './convolutionKernels';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 import type {LinearWeights} from './linear';
 
@@ -35,7 +35,7 @@ export function conv2dTranspose(
       y: activation.gradient !== null,
     },
     forward: () => {
-      const z = conv2dBackpropInput(x, updatedKernel(kernel, factors) as tf.Tensor4D, shape, geometry);
+      const z = conv2dGradients.input(x, updatedKernel(kernel, factors) as tf.Tensor4D, shape, geometry);
       return activation.apply(bias === null ? z : tf.add(z, bias));
     },
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
@@ -44,7 +44,7 @@ export function conv2dTranspose(
       const dx = () => convolve(dz, updatedKernel(saved.kernel, savedFactors));
       const dBias = () => tf.sum(asMatrix(dz), 0);
       const kernelGradient = (input: tf.Tensor, kernelShape: number[]) =>
-        conv2dBackpropFilter(dz, input as tf.Tensor4D, kernelShape as tf.Tensor4D['shape'], geometry);
+        conv2dGradients.filter(dz, input as tf.Tensor4D, kernelShape as tf.Tensor4D['shape'], geometry);
       const ofKernel = () => kernelGradient(saved.x, kernel.shape);
       if (savedFactors === null) {
         return {x: dx, bias: dBias, ...(trains && {kernel: ofKernel})};

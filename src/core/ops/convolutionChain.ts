@@ -89,7 +89,7 @@ function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links
   };
   const chain: Chain = {...links, held, compute: () => compute(links), onRead: () => void asked.add(owner)};
   const {x, filter, strides, padding, depthwise} = convolution;
-  const {n, height, width, channelsOut} = geometryOf(x.shape, filter.shape, strides, padding, {depthwise});
+  const {n, height, width, channelsOut} = geometryOf(x.shape, filter.shape, {strides, pad: padding}, depthwise);
   return defer([n, height.output, width.output, channelsOut], chain);
 }
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {ConvSettings} from '../../backends/shared/geometry';
+import type {ConvSettings, Shape4D} from '../../backends/shared/geometry';
 import {run} from '../../platform/tfjs/engine';
 import type {FusedActivation} from './activation';
 
@@ -27,51 +27,25 @@ function fusedConvolution(kernel: string, ...[x, filter, bias, geometry, activat
   return run(kernel, inputs, {strides, pad, dataFormat: 'NHWC', dilations, activation}) as tf.Tensor4D;
 }
 
-/** The gradient of a convolution without dilation in its input: `[n, h', w', out] → [n, h, w, in]`. */
-export function conv2dBackpropInput(
-  dy: tf.Tensor4D,
-  filter: tf.Tensor4D,
-  inputShape: tf.Tensor4D['shape'],
-  geometry: ConvSettings,
-): tf.Tensor4D {
-  return gradient(tf.Conv2DBackpropInput, {dy, filter}, geometry, {dataFormat: 'NHWC', inputShape});
-}
+/** The gradients of convolutions without dilation. */
+export const conv2dGradients = /* @__PURE__ */ gradientsBy(tf.Conv2DBackpropInput, tf.Conv2DBackpropFilter, {
+  dataFormat: 'NHWC',
+});
 
-/** The gradient of an undilated convolution in its filter: `[n, h, w, in], [n, h', w', out] → [kh, kw, in, out]`. */
-export function conv2dBackpropFilter(
-  x: tf.Tensor4D,
-  dy: tf.Tensor4D,
-  filterShape: tf.Tensor4D['shape'],
-  geometry: ConvSettings,
-): tf.Tensor4D {
-  return gradient(tf.Conv2DBackpropFilter, {x, dy}, geometry, {dataFormat: 'NHWC', filterShape});
-}
+/** The gradients of depthwise convolutions without dilation: `out` is `in·mult`, and the filter `[kh, kw, in, mult]`. */
+export const depthwiseGradients = /* @__PURE__ */ gradientsBy(
+  tf.DepthwiseConv2dNativeBackpropInput,
+  tf.DepthwiseConv2dNativeBackpropFilter,
+  {dilations: [1, 1]},
+);
 
-/** The gradient of a depthwise convolution without dilation in its input: `[n, h', w', in·mult] → [n, h, w, in]`. */
-export function depthwiseInputGradient(
-  dy: tf.Tensor4D,
-  filter: tf.Tensor4D,
-  inputShape: tf.Tensor4D['shape'],
-  geometry: ConvSettings,
-): tf.Tensor4D {
-  return gradient(tf.DepthwiseConv2dNativeBackpropInput, {dy, filter}, geometry, {dilations: [1, 1], inputShape});
-}
-
-/** The same for a depthwise convolution: `[n, h, w, in], [n, h', w', in·mult] → [kh, kw, in, mult]`. */
-export function depthwiseFilterGradient(
-  x: tf.Tensor4D,
-  dy: tf.Tensor4D,
-  filterShape: tf.Tensor4D['shape'],
-  geometry: ConvSettings,
-): tf.Tensor4D {
-  return gradient(tf.DepthwiseConv2dNativeBackpropFilter, {x, dy}, geometry, {dilations: [1, 1], filterShape});
-}
-
-function gradient(
-  kernel: string,
-  inputs: Record<string, tf.Tensor>,
-  {strides, padding: pad}: ConvSettings,
-  attributes: object,
-): tf.Tensor4D {
-  return run(kernel, inputs, {strides, pad, ...attributes}) as tf.Tensor4D;
+function gradientsBy(inputKernel: string, filterKernel: string, attributes: object) {
+  return {
+    /** `[n, h', w', out] → [n, h, w, in]` */
+    input: (dy: tf.Tensor4D, filter: tf.Tensor4D, inputShape: Shape4D, {strides, padding: pad}: ConvSettings) =>
+      run(inputKernel, {dy, filter}, {strides, pad, inputShape, ...attributes}) as tf.Tensor4D,
+    /** `[n, h, w, in], [n, h', w', out] → [kh, kw, in, out]` */
+    filter: (x: tf.Tensor4D, dy: tf.Tensor4D, filterShape: Shape4D, {strides, padding: pad}: ConvSettings) =>
+      run(filterKernel, {x, dy}, {strides, pad, filterShape, ...attributes}) as tf.Tensor4D,
+  };
 }

@@ -5,7 +5,7 @@ import type {Activation} from './activation';
 import {epilogueGradient} from './epilogueGradients';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {asMatrix, factorGradients, updatedKernel} from './factors';
-import {depthwiseFilterGradient, depthwiseInputGradient, fusedDepthwiseConv2d} from './convolutionKernels';
+import {depthwiseGradients, fusedDepthwiseConv2d} from './convolutionKernels';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 import type {LinearWeights} from './linear';
 
@@ -59,7 +59,7 @@ export function depthwiseConv2d(
         const waits = outer.dy !== dz && dilations.every(rate => rate === 1);
         return (
           (waits ? epilogues?.depthwiseInput(outer, updated, x.shape, geometry) : undefined) ??
-          depthwiseInputGradient(dz, inflate(updated, dilations), x.shape, geometry)
+          depthwiseGradients.input(dz, inflate(updated, dilations), x.shape, geometry)
         );
       };
       const dBias = () => tf.sum(asMatrix(dz), 0);
@@ -68,7 +68,7 @@ export function depthwiseConv2d(
       }
       const kernelGradient = () => {
         const shape = inflatedShape(kernel.shape, dilations);
-        return deflate(depthwiseFilterGradient(saved.x as tf.Tensor4D, dz, shape, geometry), dilations);
+        return deflate(depthwiseGradients.filter(saved.x as tf.Tensor4D, dz, shape, geometry), dilations);
       };
       const direct = {x: dx, kernel: kernelGradient, bias: dBias};
       return savedFactors === null ? direct : {...direct, ...factorGradients(kernelGradient(), savedFactors)};

@@ -3,7 +3,7 @@ import {checkCount, LoRAError} from '../../platform/errors';
 import {slotOf} from './optimizers';
 import {type Gradients, mapGradients, namedGradients, type StepChanges, takeStep, variableOf} from './stepChanges';
 import type {Slot} from '../../platform/tfjs/slots';
-import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
+import {NestedOptimizer} from './nestedOptimizer';
 import {registerOwn} from '../../platform/tfjs/configs';
 
 /** Prefix of the tensors that an `Accumulate` saves besides the state of its inner optimizer. */
@@ -70,13 +70,6 @@ export class Accumulate extends NestedOptimizer {
 
   protected options(): tf.serialization.ConfigDict {
     return {batches: this.batches};
-  }
-
-  static override fromConfig<T extends tf.serialization.Serializable>(
-    cls: tf.serialization.SerializableConstructor<T>,
-    {optimizer, batches}: tf.serialization.ConfigDict,
-  ): T {
-    return new cls(optimizerFrom(optimizer), batches);
   }
 }
 registerOwn(Accumulate);

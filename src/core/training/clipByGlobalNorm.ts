@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber} from '../../platform/errors';
 import {type Gradients, mapGradients, presentGradients, type StepChanges, stepsFor, takeStep} from './stepChanges';
-import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
+import {NestedOptimizer} from './nestedOptimizer';
 import {registerOwn} from '../../platform/tfjs/configs';
 
 /** An optimizer whose gradients have a norm of at most `maxNorm`. Made by `clipByGlobalNorm`. */
@@ -44,13 +44,6 @@ export class ClipByGlobalNorm extends NestedOptimizer {
 
   protected options(): tf.serialization.ConfigDict {
     return {maxNorm: this.maxNorm};
-  }
-
-  static override fromConfig<T extends tf.serialization.Serializable>(
-    cls: tf.serialization.SerializableConstructor<T>,
-    {optimizer, maxNorm}: tf.serialization.ConfigDict,
-  ): T {
-    return new cls(optimizerFrom(optimizer), maxNorm);
   }
 }
 registerOwn(ClipByGlobalNorm);

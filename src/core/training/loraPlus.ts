@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions} from '../../platform/errors';
 import {type Gradients, type StepChanges, takeStep} from './stepChanges';
-import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
+import {NestedOptimizer} from './nestedOptimizer';
 import {registerOwn} from '../../platform/tfjs/configs';
 
 /** Options of `loraPlus`. */
@@ -32,13 +32,6 @@ export class LoRAPlus extends NestedOptimizer {
 
   protected options(): tf.serialization.ConfigDict {
     return {ratio: this.ratio};
-  }
-
-  static override fromConfig<T extends tf.serialization.Serializable>(
-    cls: tf.serialization.SerializableConstructor<T>,
-    {optimizer, ratio}: tf.serialization.ConfigDict,
-  ): T {
-    return new cls(optimizerFrom(optimizer), ratio);
   }
 }
 registerOwn(LoRAPlus);

@@ -22,7 +22,7 @@ export abstract class NestedOptimizer extends tf.Optimizer implements Changeable
   /** A step that outer optimizers have already changed. */
   abstract applyChanged(gradients: Gradients, changes: StepChanges): void;
 
-  /** The fields of the config besides the inner optimizer. */
+  /** The fields of the config besides the inner optimizer, in the order of the constructor's arguments. */
   protected abstract options(): tf.serialization.ConfigDict;
 
   override applyGradients(gradients: Gradients): void {
@@ -58,6 +58,13 @@ export abstract class NestedOptimizer extends tf.Optimizer implements Changeable
   override getConfig(): tf.serialization.ConfigDict {
     const {inner} = this;
     return {...this.options(), optimizer: {className: inner.getClassName(), config: inner.getConfig()}};
+  }
+
+  static override fromConfig<T extends tf.serialization.Serializable>(
+    cls: tf.serialization.SerializableConstructor<T>,
+    {optimizer, ...options}: tf.serialization.ConfigDict,
+  ): T {
+    return new cls(optimizerFrom(optimizer), ...Object.values(options));
   }
 }
 

@@ -1,7 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../../shared/conv2dGradients';
 import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../../shared/depthwiseGradients';
-import {axisOf, behind, geometryOf, isCountedByPads, type Padding, padOrCrop} from '../../shared/geometry';
+import {
+  axisOf,
+  behind,
+  type ConvolutionAttributes,
+  geometryOf,
+  isCountedByPads,
+  type Padding,
+  padOrCrop,
+} from '../../shared/geometry';
 import {withExactActivation} from './pointwise';
 import {newKernel, wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
@@ -23,14 +31,7 @@ const conv2dBackpropFilter = newKernel<Images, tf.Conv2DBackpropFilterAttrs>(
     tf.tidy(() => {
       const channelsLast = (image: tf.Tensor4D): tf.Tensor4D =>
         attrs.dataFormat === 'NCHW' ? tf.transpose(image, [0, 2, 3, 1]) : image;
-      return conv2dFilterGradient(
-        channelsLast(x),
-        channelsLast(dy),
-        attrs.filterShape,
-        attrs.strides,
-        attrs.pad,
-        attrs.dimRoundingMode,
-      );
+      return conv2dFilterGradient(channelsLast(x), channelsLast(dy), attrs.filterShape, attrs);
     }),
 );
 
@@ -41,7 +42,7 @@ const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs
       inputs: {dy, filter},
       attrs,
     } = call;
-    const {inputShape, strides, pad, dimRoundingMode, dataFormat} = attrs;
+    const {inputShape, dataFormat} = attrs;
     if (dataFormat === 'NCHW') {
       return stock(call);
     }
@@ -49,7 +50,7 @@ const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs
     if (missing !== 0) {
       return ofOtherBatch(dy, filter, attrs, missing);
     }
-    const {height, width} = geometryOf(inputShape, filter.shape, strides, pad, {rounding: dimRoundingMode});
+    const {height, width} = geometryOf(inputShape, filter.shape, attrs);
     if (dy.shape[1] !== height.output || dy.shape[2] !== width.output) {
       // `tf.conv2dTranspose` takes any output shape, also one whose convolution has another size than `dy`.
       return stock(call);
@@ -58,20 +59,18 @@ const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs
       // From one channel to one, the backend's convolutions sum down the columns, and its gradient does not.
       return stock(call);
     }
-    return tf.tidy(() => conv2dInputGradient(dy, adjointKernel(filter), inputShape, strides, pad, dimRoundingMode));
+    return tf.tidy(() => conv2dInputGradient(dy, adjointKernel(filter), inputShape, attrs));
   },
 );
 
 const depthwiseBackpropFilter = newKernel<Images, tf.DepthwiseConv2dNativeBackpropFilterAttrs>(
   tf.DepthwiseConv2dNativeBackpropFilter,
-  ({inputs: {x, dy}, attrs}) =>
-    depthwiseConv2dFilterGradient(x, dy, attrs.filterShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
+  ({inputs: {x, dy}, attrs}) => depthwiseConv2dFilterGradient(x, dy, attrs.filterShape, attrs),
 );
 
 const depthwiseBackpropInput = newKernel<Gradients, tf.DepthwiseConv2dNativeBackpropInputAttrs>(
   tf.DepthwiseConv2dNativeBackpropInput,
-  ({inputs: {dy, filter}, attrs}) =>
-    depthwiseConv2dInputGradient(dy, filter, attrs.inputShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
+  ({inputs: {dy, filter}, attrs}) => depthwiseConv2dInputGradient(dy, filter, attrs.inputShape, attrs),
 );
 
 /**
@@ -116,16 +115,6 @@ interface Convolved {
   readonly preluActivationWeights?: tf.Tensor | null;
 }
 
-interface ConvolutionAttributes {
-  readonly strides: number | [number, number];
-  readonly pad: Padding;
-  /** The layers of tfjs pass `null`. */
-  readonly dilations?: number | [number, number] | null;
-  readonly dimRoundingMode?: 'floor' | 'round' | 'ceil';
-  readonly dataFormat?: string;
-  readonly activation?: string;
-}
-
 /**
  * A convolution by the backend's own kernel, with four corrections. Where the result is empty, the backend's writes
  * beyond it. Where padding 'same' leaves inputs unread, since a kernel is smaller than its stride, XNNPACK computes a
@@ -133,7 +122,7 @@ interface ConvolutionAttributes {
  * other windows than tfjs, and write beyond the result, images are padded before. And NaN passes a relu.
  */
 function forwardKernel(name: string, depthwise: boolean): OwnKernel {
-  return wrappedKernel<Convolved, ConvolutionAttributes>(name, original => call => {
+  return wrappedKernel<Convolved, ConvolutionAttributes & {readonly activation?: string}>(name, original => call => {
     const stock = withExactActivation(original);
     const {x, filter, bias} = call.inputs;
     const {strides, dilations, pad, dimRoundingMode, dataFormat} = call.attrs;

@@ -36,7 +36,7 @@ const conv3dBackpropInput = wrappedKernel<Gradients, Attributes & Pick<tf.Conv3D
     }
     return tf.tidy(() =>
       conv3dInputGradient(cropTo(dy, outShape), filter, attrs.inputShape, geometry, (images, taps, shape) =>
-        conv2dInputGradient(images, adjointKernel(taps), shape, strides, 'valid'),
+        conv2dInputGradient(images, adjointKernel(taps), shape, {strides, pad: 'valid'}),
       ),
     );
   },
@@ -56,7 +56,7 @@ const conv3dBackpropFilter = wrappedKernel<Volumes, Attributes & Pick<tf.Conv3DB
       const [, ...strides] = geometry.strides;
       return tf.tidy(() =>
         conv3dFilterGradient(x, dy, attrs.filterShape, geometry, (images, gradients, shape) =>
-          conv2dFilterGradient(images, gradients, shape, strides, 'valid'),
+          conv2dFilterGradient(images, gradients, shape, {strides, pad: 'valid'}),
         ),
       );
     },

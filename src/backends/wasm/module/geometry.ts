@@ -1,36 +1,26 @@
 import {
   type Axis,
   behind,
+  type ConvolutionAttributes,
   type Geometry,
   geometryOf,
-  type Padding,
-  type Rounding,
   type Shape4D,
 } from '../../shared/geometry';
 import type {NativeFunctions} from './module';
 import {BY_NUMBER, type Native} from './native';
 
-/** The attributes of tfjs's kernels that describe how a convolution walks over its input. */
-export interface ConvolutionAttributes {
-  readonly strides: number | [number, number];
-  readonly pad: Padding;
-  readonly dataFormat?: string;
-  /** The layers of tfjs pass `null`. */
-  readonly dilations?: number | [number, number] | null;
-  readonly dimRoundingMode?: Rounding;
-}
-
 /** The geometry of a convolution, or `undefined` if our kernels cannot compute it: formats, dilations, no pixels. */
 export function nativeGeometry(
   inputShape: Shape4D,
   kernelShape: Shape4D,
-  {strides, pad, dataFormat = 'NHWC', dilations, dimRoundingMode}: ConvolutionAttributes,
+  attrs: ConvolutionAttributes,
   depthwise = false,
 ): Geometry | undefined {
+  const {dataFormat = 'NHWC', dilations} = attrs;
   if (dataFormat !== 'NHWC' || [dilations ?? 1].flat().some(rate => rate !== 1)) {
     return undefined;
   }
-  const geometry = geometryOf(inputShape, kernelShape, strides, pad, {rounding: dimRoundingMode, depthwise});
+  const geometry = geometryOf(inputShape, kernelShape, attrs, depthwise);
   const {n, height, width} = geometry;
   // A kernel that is larger than the images gives less than nothing, which tfjs refuses.
   const isEmpty = [n, height.output, width.output, ...inputShape, ...kernelShape].some(length => length < 1);

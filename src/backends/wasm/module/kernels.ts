@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Geometry, Shape4D} from '../../shared/geometry';
+import type {ConvolutionAttributes, Geometry, Shape4D} from '../../shared/geometry';
 import type {OwnKernel} from '../../shared/registration';
 import {type KernelCall, wrappedKernel} from '../../shared/kernel';
 import {convolutionKernelGradient, convolve} from './convolution';
 import {convolveDepthwise, depthwiseInputGradient, depthwiseKernelGradient, takesDepthwise} from './depthwise';
 import {nativeOf} from './find';
-import {adjointOf, type ConvolutionAttributes, nativeGeometry} from './geometry';
+import {adjointOf, nativeGeometry} from './geometry';
 import type {Native} from './native';
 import {normalize} from './normalization';
 import {clampOf, type Epilogue, matMul, multiplyEach} from './products';
