@@ -101,8 +101,12 @@ export interface TransformerOps<T, N> extends FormulaOps<T, N> {
   /** Rotates pairs of values of each head by angles, `[2, positions, size / 2]`. */
   rotate(x: T, angles: T, heads: number, size: number): T;
   maxPool(x: T, window: {size: number; stride: number; padding: number}): T;
-  /** Resizes features to the height and width of others. */
-  resizeLike(x: T, like: T): T;
+  /** Resizes features to a height and a width. */
+  resize(x: T, height: N, width: N): T;
+  /** Resizes a table with a row for each place of a grid, `[rows·columns, width]`, to another grid. */
+  resizeTable(table: T, grid: Pair<number>, to: Pair<N>, method: 'linear' | 'cubic' | 'antialiased'): T;
+  /** The rows of a table for the distances of patches, and for a class token: `[1 + patches, 1 + patches]`. */
+  patchPairs(rows: N, columns: N): T;
   /** Moves rows and columns up and left, around the edges; if `back`, down and right. */
   roll(x: T, by: N | number, back?: boolean): T;
   /** Adds zeros below and to the right, to whole pieces. */
@@ -112,6 +116,8 @@ export interface TransformerOps<T, N> extends FormulaOps<T, N> {
   /** The logarithm of a probability of 0. */
   logOfZero(): number;
 }
+
+type Pair<N> = readonly [rows: N, columns: N];
 
 export interface Rows {
   /** The shape of the input. */

@@ -6,7 +6,7 @@ import {field, fieldHeader, joined, type Part} from '../file/protobuf';
 import {GraphWriter, Tensor, typeNumberOf} from '../write/graphWriter';
 import {nodeMessages, TYPE, valueMessage} from '../write/messages';
 import {type Known, writeCalls} from '../layers/layers';
-import {OPSET_OF_MEANS, takesMeans} from '../layers/patches';
+import {OPSET_OF_MEANS, takesMeans} from '../layers/windows';
 import {sitesOf} from '../../../core/rewire/walk';
 import {range} from '../lower/lowering';
 

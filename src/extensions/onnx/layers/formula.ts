@@ -10,7 +10,18 @@ import {activated, gateActivation, swish} from './activations';
 import {rotatedByAngles} from './attention';
 import type {Call, Write} from './call';
 import {indices, normalizedRows} from './shapes';
-import {croppedLike, ifLarger, paddedToPieces, piecesOf, reshapeTo, resizedLike, rolled, scaledSize} from './windows';
+import {
+  croppedLike,
+  ifLarger,
+  paddedToPieces,
+  patchPairs,
+  piecesOf,
+  reshapeTo,
+  resizedTable,
+  resizedTo,
+  rolled,
+  scaledSize,
+} from './windows';
 
 /** A value: an input, whose axes may be in another order, or the name of a result. */
 type Value = Tensor | string;
@@ -140,7 +151,9 @@ function nodeOps(out: GraphWriter): TransformerOps<Value, string> {
       };
       return new Tensor([], TYPE.float, out.node('MaxPool', [out.held(x as Tensor, order)], attributes), order);
     },
-    resizeLike: (x, like) => resizedLike(out, x as Tensor, name(like)),
+    resize: (x, height, width) => resizedTo(out, x, [height, width]),
+    resizeTable: (table, grid, to, method) => resizedTable(out, name(table), grid, to, method),
+    patchPairs: (rows, columns) => patchPairs(out, rows, columns),
     roll: (x, by, back = false) => rolled(out, name(x), by, back),
     padToPieces: (x, pieces) => paddedToPieces(out, name(x), pieces),
     cropLike: (x, like) => croppedLike(out, name(x), name(like)),

@@ -2,7 +2,6 @@ import type {Source} from '../write/graphWriter';
 import {attention} from './attention';
 import type {Write} from './call';
 import {distanceScores, relativeBias} from './distances';
-import {patchSequence} from './patches';
 import {biased} from './shapes';
 import {SOUND_LAYERS} from './sounds';
 import {WINDOW_LAYERS} from './windows';
@@ -24,7 +23,6 @@ export const TRANSFORMER_LAYERS: Readonly<Record<string, Write>> = Object.fromEn
     TiedDense: tiedDense,
     RelativeBias: relativeBias,
     DistanceScores: distanceScores,
-    PatchSequence: patchSequence,
     ...SOUND_LAYERS,
     ...WINDOW_LAYERS,
   }).map(([name, write]) => [`tfjs-lora/transformers>${name}`, write]),

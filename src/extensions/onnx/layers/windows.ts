@@ -1,11 +1,21 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {FormulaLayer} from '../../../core/layers/formulaLayer';
 import {range} from '../lower/lowering';
 import {channelsFirst, type GraphWriter, Tensor} from '../write/graphWriter';
-import {TYPE} from '../write/messages';
+import {type Attributes, Fraction, TYPE} from '../write/messages';
 import type {Write} from './call';
 
 // Layers of windows of features of `tfjs-lora/transformers`, `[batch, height, width, channels]`. Heights and widths may
 // be known only when the file runs.
+
+/** The version of operations in which `Resize` takes means. */
+export const OPSET_OF_MEANS = 18;
+
+/** Whether a layer needs that version. */
+export function takesMeans(layer: tf.layers.Layer): boolean {
+  const {settings} = layer as Partial<FormulaLayer<{antialias?: boolean}>>;
+  return layer.getClassName().endsWith('>PatchSequence') && settings?.antialias === true;
+}
 
 /** Sizes along axes: numbers, or the names of lists of one number. */
 export function joinSizes(out: GraphWriter, parts: readonly (number | string)[]): string {
@@ -83,17 +93,40 @@ export function croppedLike(out: GraphWriter, x: string, features: string): stri
   return out.node('Slice', [x, out.ints([0, 0]), joinSizes(out, sizes), out.ints([1, 2])]);
 }
 
-/** Features resized to the height and the width of others. */
-export function resizedLike(out: GraphWriter, features: Tensor, like: string): Tensor {
+const LINEAR = {mode: 'linear', coordinate_transformation_mode: 'half_pixel'};
+
+/** Features resized to a height and a width. */
+export function resizedTo(out: GraphWriter, features: Tensor | string, sizes: readonly [string, string]): Tensor {
+  const shape = new Array<null>(4).fill(null);
   const order = channelsFirst(4);
-  const x = out.held(features, order);
-  const outer = out.slice(out.node('Shape', [x]), 0, 0, 2);
-  const edges = out.slice(out.node('Shape', [like]), 0, 1, 3);
-  const sizes = out.node('Concat', [outer, edges], {axis: 0});
-  return new Tensor([], TYPE.float, out.node('Resize', [x, '', '', sizes], LINEAR), order);
+  const x = out.held(features instanceof Tensor ? features : new Tensor(shape, TYPE.float, features), order);
+  return new Tensor(shape, TYPE.float, resizedImage(out, x, sizes, LINEAR), order);
 }
 
-const LINEAR = {mode: 'linear', coordinate_transformation_mode: 'half_pixel'};
+function resizedImage(out: GraphWriter, x: string, sizes: readonly [string, string], attributes: Attributes): string {
+  const outer = out.slice(out.node('Shape', [x]), 0, 0, 2);
+  return out.node('Resize', [x, '', '', joinSizes(out, [outer, ...sizes])], attributes);
+}
+
+/** A table with a row for each place of a grid, `[rows·columns, width]`, resized to another grid. */
+export function resizedTable(
+  out: GraphWriter,
+  table: string,
+  [rows, columns]: readonly [number, number],
+  sizes: readonly [string, string],
+  method: 'linear' | 'cubic' | 'antialiased',
+): string {
+  const byChannel = out.node('Transpose', [out.reshape(table, [rows, columns, -1])], {perm: [2, 0, 1]});
+  const cubic = {
+    mode: 'cubic',
+    coordinate_transformation_mode: 'half_pixel',
+    // As PyTorch does it, and, with means, Pillow.
+    cubic_coeff_a: new Fraction(method === 'cubic' ? -0.75 : -0.5),
+    ...(method === 'antialiased' && {antialias: 1, exclude_outside: 1}),
+  };
+  const resized = resizedImage(out, out.unsqueeze(byChannel, [0]), sizes, method === 'linear' ? LINEAR : cubic);
+  return out.node('Transpose', [out.reshape(out.squeeze(resized, [0]), [0, -1])], {perm: [1, 0]});
+}
 
 /** The fields of a layer whose result is added to the scores of windows. */
 interface WindowScores {
@@ -143,74 +176,11 @@ function apartOf(
   });
 }
 
-/** Features resized to a height and a width, if these are not their own already. */
-function resized(out: GraphWriter, x: string, sizes: readonly [string, string]): string {
-  const first = out.node('Transpose', [x], {perm: [0, 3, 1, 2]});
-  const outer = out.slice(out.node('Shape', [first]), 0, 0, 2);
-  const y = out.node('Resize', [first, '', '', joinSizes(out, [outer, ...sizes])], LINEAR);
-  return out.node('Transpose', [y], {perm: [0, 2, 3, 1]});
-}
-
-/** The rows and columns of patches of features, and whether these consist of whole patches. */
-function patchesOf(out: GraphWriter, {patch}: {patch: number}, features: Tensor) {
-  const x = out.plain(features);
-  const [height, width] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
-  const [rows, columns] = [piecesOf(out, height, patch), piecesOf(out, width, patch)];
-  const isWhole = features.shape.slice(1, 3).every(size => size != null && size % patch === 0);
-  return {rows, columns, height, width, isWhole};
-}
-
-const patchPixels: Write = (out, call) => {
-  const {patch} = call.settings<{patch: number}>();
-  const {rows, columns, isWhole} = patchesOf(out, {patch}, call.input);
-  const channels = call.input.shape[3] ?? 0;
-  const x = out.plain(call.input);
-  const image = isWhole ? x : resized(out, x, [scaledSize(out, rows, patch), scaledSize(out, columns, patch)]);
-  const pixels = reshapeTo(out, image, [-1, rows, patch, columns, patch, channels]);
-  const byPlace = out.node('Transpose', [pixels], {perm: [2, 4, 0, 1, 3, 5]});
-  return call.output(reshapeTo(out, byPlace, [-1, out.node('Mul', [rows, columns]), channels]));
-};
-
-const joinedPixels: Write = (out, call) => {
-  const {patch} = call.settings<{patch: number}>();
-  const [pixels, like] = call.inputs as [Tensor, Tensor];
-  const {rows, columns, height, width, isWhole} = patchesOf(out, {patch}, like);
-  const channels = pixels.shape[2] ?? 0;
-  const byPlace = reshapeTo(out, out.plain(pixels), [patch, patch, -1, rows, columns, channels]);
-  const byPixel = out.node('Transpose', [byPlace], {perm: [2, 3, 0, 4, 1, 5]});
-  const image = reshapeTo(out, byPixel, [-1, scaledSize(out, rows, patch), scaledSize(out, columns, patch), channels]);
-  return call.output(isWhole ? image : resized(out, image, [height, width]));
-};
-
-/** The bias for distances of patches, whose table is resized for images of other sizes. */
-const patchBias: Write = (out, call) => {
-  const {heads, edge} = call.settings<{heads: number; edge: number}>();
-  const span = 2 * edge - 1;
-  const x = out.plain(call.input);
-  const [rows, columns] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
-  const all = out.weight('table', call.weight('table'), {perm: [1, 0]}); // [heads, span² + 3]
-  const [height, width] = [rows, columns].map(size => out.node('Sub', [scaledSize(out, size, 2), out.ints([1])])) as [
-    string,
-    string,
-  ];
-  const grid = out.reshape(out.slice(all, 1, 0, span ** 2), [1, heads, span, span]);
-  const resized = out.node('Resize', [grid, '', '', joinSizes(out, [1, heads, height, width])], LINEAR);
-  const distances = out.node(
-    'Concat',
-    [out.reshape(resized, [heads, -1]), out.slice(all, 1, span ** 2, span ** 2 + 3)],
-    {
-      axis: 1,
-    },
-  );
-  const index = pairIndices(out, {rows, columns, height, width});
-  return call.output(out.unsqueeze(out.node('Gather', [distances, index], {axis: 1}), [0]));
-};
-
 /** For each pair of positions, the class token first, the row of their distance: `[1 + patches, 1 + patches]`. */
-function pairIndices(out: GraphWriter, {rows, columns, height, width}: Record<string, string>): string {
-  const [r = '', c = '', h = '', w = ''] = [rows, columns, height, width];
+export function patchPairs(out: GraphWriter, r: string, c: string): string {
   return out.once(`pairs ${r} ${c}`, () => {
     const node = (op: string, ...inputs: string[]) => out.node(op, inputs);
+    const [h, w] = [r, c].map(size => node('Sub', scaledSize(out, size, 2), out.ints([1]))) as [string, string];
     const count = node('Mul', r, c);
     const places = out.positions(count);
     const row = node('Div', places, c);
@@ -253,8 +223,5 @@ const patchAngles: Write = (out, call) => {
 export const WINDOW_LAYERS: Readonly<Record<string, Write>> = {
   WindowBias: windowBias,
   ContinuousWindowBias: windowBias,
-  PatchPixels: patchPixels,
-  JoinedPixels: joinedPixels,
-  PatchBias: patchBias,
   PatchAngles: patchAngles,
 };

@@ -5,10 +5,10 @@ import {TENSOR_OPS, type TransformerOps} from '../../../core/ops/formulaOps';
 import {logOfZero} from '../../../core/ops/logOfZero';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {affine} from '../ops/affine';
-import {croppedLike, paddedToPieces, rolled} from '../ops/features';
+import {croppedLike, paddedToPieces, patchPairs, rolled} from '../ops/features';
 import {gate, gateHalves} from '../ops/gate';
 import {normalizeRows} from '../ops/normalizeRows';
-import {resizeFeatures} from '../ops/resizeGrid';
+import {resizeFeatures, resizeGrid} from '../ops/resizeGrid';
 import {rotateByAngles} from '../ops/rotary';
 import {similarities} from '../ops/similarities';
 
@@ -39,8 +39,8 @@ const OPS: TransformerOps<tf.Tensor, number> = {
   },
   norm: (x, axes) => tf.sqrt(tf.maximum(tf.sum(tf.square(x), [...axes], true), LEAST)),
   maxPool: (x, {size, stride, padding}) => tf.maxPool(x as tf.Tensor4D, size, stride, padding, 'floor'),
-  resizeLike: (x, {shape: [, rows = 1, columns = 1]}) => resizeFeatures(x as tf.Tensor4D, rows, columns),
-  ...{roll: rolled, padToPieces: paddedToPieces, cropLike: croppedLike},
+  resize: (x, height, width) => resizeFeatures(x as tf.Tensor4D, height, width),
+  ...{resizeTable: resizeGrid, patchPairs, roll: rolled, padToPieces: paddedToPieces, cropLike: croppedLike},
 };
 
 /** Makes the class of a definition. A subclass adds the name that it has in files. */

@@ -79,5 +79,5 @@ export const SequenceFeatures = defineLayer('SequenceFeatures', {
 export const ResizedFeatures = defineLayer('ResizedFeatures', {
   inputs: 2,
   shape: ([features, like = []]) => [...like.slice(0, 3), features[3] ?? null],
-  formula: (o, [features, like]) => o.resizeLike(features, like),
+  formula: (o, [features, like]) => o.resize(features, o.size(like, 1), o.size(like, 2)),
 });

@@ -1,15 +1,18 @@
-import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
 import {count} from '../../../core/layers/formulaLayer';
-import {registerOwn} from '../../../platform/tfjs/configs';
-import {resizeFeatures} from '../ops/resizeGrid';
-import {definedLayer} from './definedLayer';
+import type {TransformerOps} from '../../../core/ops/formulaOps';
+import {defineLayer} from './definedLayer';
 
 // Attention between the pixels at the same place of all patches. (Mehta, Rastegari, "MobileViT", arXiv 2110.02178, §3.)
 
-/** The height and width of features that consist of whole patches. */
-function wholeOf({shape: [, height = 0, width = 0]}: tf.Tensor, patch: number): [height: number, width: number] {
-  const roundedUp = (edge: number) => Math.ceil(edge / patch) * patch;
-  return [roundedUp(height), roundedUp(width)];
+/** The rows and columns of patches that cover features. */
+function gridOf<T, N>(o: TransformerOps<T, N>, features: T, patch: number): [rows: N, columns: N] {
+  return [o.pieces(o.size(features, 1), patch), o.pieces(o.size(features, 2), patch)];
+}
+
+/** Whether features are known to consist of whole patches. */
+function isWhole([, height, width]: tf.Shape, patch: number): boolean {
+  return [height, width].every(edge => edge != null && edge % patch === 0);
 }
 
 function misfitOf(features: tf.Shape): string | false {
@@ -22,22 +25,19 @@ function misfitOf(features: tf.Shape): string | false {
  *
  * @experimental
  */
-export class PatchPixels extends definedLayer({
+export const PatchPixels = defineLayer('PatchPixels', {
   settings: {patch: count()},
   misfit: ([features]) => misfitOf(features),
   shape: ([features]) => [null, null, features.at(-1) ?? null],
-}) {
-  static readonly className = 'tfjs-lora/transformers>PatchPixels';
-
-  protected override compute([x]: [tf.Tensor4D]): tf.Tensor {
-    const {patch} = this.settings;
-    const resized = resizeFeatures(x, ...wholeOf(x, patch));
-    const pixels = tf.spaceToBatchND(resized, [patch, patch], [[0, 0], [0, 0]]); // prettier-ignore
-    const [sequences, rows, columns, channels] = pixels.shape;
-    return tf.reshape(pixels, [sequences, rows * columns, channels]);
-  }
-}
-registerOwn(PatchPixels);
+  formula(o, [x], {patch}, _, [shape]) {
+    const channels = shape[3] ?? 0;
+    const [rows, columns] = gridOf(o, x, patch);
+    const image = isWhole(shape, patch) ? x : o.resize(x, o.times(rows, patch), o.times(columns, patch));
+    const pixels = o.reshape(image, [-1, rows, patch, columns, patch, channels]);
+    const sequences = o.times(o.size(x, 0), patch ** 2);
+    return o.reshape(o.transpose(pixels, [2, 4, 0, 1, 3, 5]), [sequences, -1, channels]);
+  },
+});
 
 /**
  * The inverse of {@link PatchPixels}: such sequences and features of the wanted size →
@@ -45,21 +45,17 @@ registerOwn(PatchPixels);
  *
  * @experimental
  */
-export class JoinedPixels extends definedLayer({
+export const JoinedPixels = defineLayer('JoinedPixels', {
   settings: {patch: count()},
   inputs: 2,
   misfit: ([, features = []]) => misfitOf(features),
   shape: ([pixels, features = []]) => [...features.slice(0, 3), pixels[2] ?? null],
-}) {
-  static readonly className = 'tfjs-lora/transformers>JoinedPixels';
-
-  protected override compute([pixels, features]: [tf.Tensor3D, tf.Tensor4D]): tf.Tensor {
-    const {patch} = this.settings;
-    const [height, width] = wholeOf(features, patch);
-    const [sequences, , channels] = pixels.shape;
-    const grid = tf.reshape<tf.Rank.R4>(pixels, [sequences, height / patch, width / patch, channels]);
-    const joinedPatches = tf.batchToSpaceND(grid, [patch, patch], [[0, 0], [0, 0]]); // prettier-ignore
-    return resizeFeatures(joinedPatches, features.shape[1], features.shape[2]);
-  }
-}
-registerOwn(JoinedPixels);
+  formula(o, [pixels, features], {patch}, _, [shape, wanted = []]) {
+    const channels = shape[2] ?? 0;
+    const [rows, columns] = gridOf(o, features, patch);
+    const byPlace = o.reshape(pixels, [patch, patch, -1, rows, columns, channels]);
+    const byPixel = o.transpose(byPlace, [2, 3, 0, 4, 1, 5]);
+    const image = o.reshape(byPixel, [-1, o.times(rows, patch), o.times(columns, patch), channels]);
+    return isWhole(wanted, patch) ? image : o.resize(image, o.size(features, 1), o.size(features, 2));
+  },
+});

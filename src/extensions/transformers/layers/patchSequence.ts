@@ -1,10 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {count, flag, later, type Setting} from '../../../core/layers/formulaLayer';
-import {LoRAError, misfitError, show} from '../../../platform/errors';
-import {cubicTaps, filteredTaps} from '../ops/resampling';
-import {resizeGrid} from '../ops/resizeGrid';
-import {registerOwn} from '../../../platform/tfjs/configs';
-import {definedLayer} from './definedLayer';
+import {count, flag, later, type Setting, sizesMatch, type WeightSpec} from '../../../core/layers/formulaLayer';
+import {LoRAError, show} from '../../../platform/errors';
+import {defineLayer} from './definedLayer';
 
 const gridSetting: Setting<readonly [rows: number, columns: number]> = {
   check(name, value) {
@@ -35,7 +32,7 @@ const gridSetting: Setting<readonly [rows: number, columns: number]> = {
  *
  * @experimental
  */
-export class PatchSequence extends definedLayer({
+export const PatchSequence = defineLayer('PatchSequence', {
   settings: {
     grid: gridSetting,
     tokens: count(1, 0),
@@ -43,7 +40,13 @@ export class PatchSequence extends definedLayer({
     antialias: flag(false),
     positioned: later(flag(true)),
   },
-  misfit: ([shape]) => (shape.length !== 4 || shape[3] == null) && 'patches, [batch, rows, columns, width]',
+  misfit: ([shape], {grid: [rows, columns], positioned}) =>
+    shape.length !== 4 || shape[3] == null
+      ? 'patches, [batch, rows, columns, width]'
+      : positioned &&
+        rows !== columns &&
+        !sizesMatch(shape.slice(1, 3), [rows, columns]) &&
+        `${rows} × ${columns} patches, since only the positions of a square grid can be resized`,
   weights({grid: [rows, columns], tokens, registers, positioned}, [shape]) {
     const table = (count: number) => ({
       shape: [count, shape[3] ?? null],
@@ -54,57 +57,31 @@ export class PatchSequence extends definedLayer({
       ...(registers > 0 ? [['registers', registers] as const] : []),
       ...(positioned ? [['positions', tokens + rows * columns] as const] : []),
     ];
-    return Object.fromEntries(entries.map(([name, size]) => [name, table(size)]));
+    return Object.fromEntries(entries.map(([name, size]) => [name, table(size)])) as Record<
+      'positions' | 'registers',
+      WeightSpec
+    >;
   },
   shape([[batch = null, rows, columns, width = null]], {tokens, registers}) {
     return [batch, rows == null || columns == null ? null : tokens + registers + rows * columns, width];
   },
-}) {
-  static readonly className = 'tfjs-lora/transformers>PatchSequence';
-
-  /** A weight, if the layer has it. */
-  private table(name: string): tf.Tensor2D | undefined {
-    return this.variables[name]?.variable.read() as tf.Tensor2D | undefined;
-  }
-
-  protected override compute([x]: [tf.Tensor4D]): tf.Tensor {
-    const {tokens} = this.settings;
-    const [batch, rows, columns, width] = x.shape;
-    const table = this.table('positions');
-    const flat = tf.reshape(x, [batch, rows * columns, width]);
-    const patches = table
-      ? tf.add<tf.Tensor3D>(flat, this.interpolated(tf.slice(table, [tokens, 0]), rows, columns))
-      : flat;
+  formula(o, [x], {grid, tokens, registers, antialias, positioned}, w, [[, rows, columns, width]]) {
+    const flat = o.reshape(x, [0, -1, width ?? 0]);
+    const positionsOf = (from: number, to: number) => o.slice(w.positions, 0, from, to);
+    const ofGrid = () => {
+      const table = positionsOf(tokens, tokens + grid[0] * grid[1]);
+      return rows === grid[0] && columns === grid[1]
+        ? table
+        : o.resizeTable(table, grid, [o.size(x, 1), o.size(x, 2)], antialias ? 'antialiased' : 'cubic');
+    };
+    const patches = positioned ? o.add(flat, ofGrid()) : flat;
     const before = Array.from({length: tokens}, (_, i) => {
-      const token = this.table(`token_${i}`) as tf.Tensor2D;
-      return table ? tf.add<tf.Tensor2D>(token, tf.slice(table, [i, 0], [1, width])) : token;
+      const token = w[`token_${i}` as 'registers'];
+      return positioned ? o.add(token, positionsOf(i, i + 1)) : token;
     });
-    const registers = this.table('registers');
-    if (registers !== undefined) {
-      before.push(registers);
-    }
-    if (before.length === 0) {
-      return patches;
-    }
-    const ofAll = tf.expandDims<tf.Tensor3D>(tf.concat(before, 0), 0);
-    return tf.concat([tf.tile(ofAll, [batch, 1, 1]), patches], 1);
-  }
-
-  /** The position embeddings for each patch of a grid, `[rows·columns, width]`. */
-  private interpolated(table: tf.Tensor2D, rows: number, columns: number): tf.Tensor2D {
-    const {grid, antialias} = this.settings;
-    const [ofRows, ofColumns] = grid;
-    if (rows === ofRows && columns === ofColumns) {
-      return table;
-    }
-    if (ofRows !== ofColumns) {
-      throw misfitError(
-        `"${this.name}" has positions for ${ofRows} × ${ofColumns} patches, got ${rows} × ${columns}. Only the positions of a ` +
-          'square grid can be resized.',
-      );
-    }
-    const taps = (from: number, to: number) => (antialias ? filteredTaps(from, to, 'bicubic') : cubicTaps(from, to));
-    return resizeGrid(table, grid, taps(ofRows, rows), taps(ofColumns, columns));
-  }
-}
-registerOwn(PatchSequence);
+    const all = registers > 0 ? [...before, w.registers] : before;
+    return all.length === 0
+      ? patches
+      : o.concat([o.repeat(o.expandDims(o.concat(all, 0), [0]), o.size(x, 0), 3), patches], 1);
+  },
+});

@@ -30,3 +30,19 @@ export function croppedLike(x: tf.Tensor, {shape: [, height = 1, width = 1]}: tf
   const [batch = 1, rows, columns, channels = 1] = x.shape;
   return height === rows && width === columns ? x : tf.slice(x, [0, 0, 0, 0], [batch, height, width, channels]);
 }
+
+/** For each pair of positions, the class token first, the row of their distance in the table. */
+export function patchPairs(rows: number, columns: number): tf.Tensor2D {
+  const count = 1 + rows * columns;
+  const [height, width] = [2 * rows - 1, 2 * columns - 1];
+  const [fromToken, toToken, itself] = [0, 1, 2].map(i => height * width + i) as [number, number, number];
+  const indices = Int32Array.from({length: count ** 2}, (_, pair) => {
+    const [query, key] = [Math.floor(pair / count) - 1, (pair % count) - 1];
+    if (query < 0 || key < 0) {
+      return query >= 0 ? toToken : key >= 0 ? fromToken : itself;
+    }
+    const down = Math.floor(query / columns) - Math.floor(key / columns) + rows - 1;
+    return down * width + (query % columns) - (key % columns) + columns - 1;
+  });
+  return tf.tensor2d(indices, [count, count], 'int32');
+}

@@ -1,21 +1,28 @@
 import * as tf from '@tensorflow/tfjs';
-import {linearTaps, type Taps} from './resampling';
+import {cubicTaps, filteredTaps, linearTaps, type Taps} from './resampling';
+
+/** The weights of one axis, by the method. */
+const TAPS = {
+  linear: linearTaps,
+  cubic: cubicTaps,
+  antialiased: (from: number, to: number) => filteredTaps(from, to, 'bicubic'),
+};
 
 /**
  * Resizes the rows of a table that belong to the places of a grid, `[rows·columns, width]`, row by row: each place of
  * the result is a weighted sum of places of the table.
  *
- * @param grid the rows and columns of the table.
- * @param down the weights for each row of the result; `across` those for each column.
+ * @param grid the rows and columns of the table, and then those of the result.
  */
 export function resizeGrid(
-  table: tf.Tensor2D,
+  table: tf.Tensor,
   [ofRows, ofColumns]: readonly [rows: number, columns: number],
-  down: readonly Taps[],
-  across: readonly Taps[],
+  [rows, columns]: readonly [rows: number, columns: number],
+  method: keyof typeof TAPS,
 ): tf.Tensor2D {
   return tf.tidy(() => {
-    const [rows, columns, width] = [down.length, across.length, table.shape[1]];
+    const [, width = 1] = table.shape;
+    const [down, across] = [TAPS[method](ofRows, rows), TAPS[method](ofColumns, columns)];
     const byRow = tf.matMul(matrixOf(down, ofRows), tf.reshape(table, [ofRows, ofColumns * width]));
     const byColumn = tf.transpose(tf.reshape(byRow, [rows, ofColumns, width]), [1, 0, 2]);
     const resized = tf.matMul(matrixOf(across, ofColumns), tf.reshape(byColumn, [ofColumns, rows * width]));
