@@ -173,28 +173,13 @@ export function ownActivation(name: string): string {
 type ActivationClass = new () => Pick<tf.layers.Layer, 'getConfig' | 'getClassName'>;
 type Registrable = Parameters<typeof tf.serialization.registerClass>[0];
 
-type OwnClass =
-  | 'kerasLayer'
-  | 'convolution'
-  | 'einsumDense'
-  | 'subtract'
-  | 'separableConv1d'
-  | 'dilated'
-  | 'bidirectional'
-  | 'gru'
-  | 'gruCell';
-
-function registered(): Readonly<Record<OwnClass, string>> {
-  const gru = registerResetAfterGRU();
-  [
-    KerasLayer,
-    KerasConvolution,
-    EinsumDense,
-    Subtract,
-    SeparableConv1D,
-    FusedDepthwiseConv2D,
-    MaskedBidirectional,
-  ].forEach(one => tf.serialization.registerClass(one));
+function registered() {
+  const {layer: gru, cell: gruCell} = registerResetAfterGRU();
+  const classes = {
+    ...{kerasLayer: KerasLayer, convolution: KerasConvolution, einsumDense: EinsumDense, subtract: Subtract},
+    ...{separableConv1d: SeparableConv1D, dilated: FusedDepthwiseConv2D, bidirectional: MaskedBidirectional},
+  };
+  Object.values(classes).forEach(layer => tf.serialization.registerClass(layer));
   const Activation = Object.getPrototypeOf(stockClass('linear')) as ActivationClass;
   for (const [name, apply] of Object.entries(ACTIVATIONS)) {
     class Own extends Activation {
@@ -203,17 +188,8 @@ function registered(): Readonly<Record<OwnClass, string>> {
     }
     tf.serialization.registerClass(Own as unknown as Registrable);
   }
-  return {
-    kerasLayer: KerasLayer.className,
-    convolution: KerasConvolution.className,
-    einsumDense: EinsumDense.className,
-    subtract: Subtract.className,
-    separableConv1d: SeparableConv1D.className,
-    dilated: FusedDepthwiseConv2D.className,
-    bidirectional: MaskedBidirectional.className,
-    gru: gru.layer,
-    gruCell: gru.cell,
-  };
+  const names = Object.entries(classes).map(([key, {className}]) => [key, className]);
+  return {...(Object.fromEntries(names) as Record<keyof typeof classes, string>), gru, gruCell};
 }
 
 /** The names of these classes. Bundlers leave this out if a page cannot load models of Keras. */

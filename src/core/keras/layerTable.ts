@@ -37,15 +37,8 @@ const merging: Row = {keys: ''};
 /** Layers that change images only in training. `RandomCrop` always crops. */
 const AUGMENTATIONS = [
   ...['AugMix', 'CutMix', 'MixUp', 'RandAugment', 'RandomBrightness', 'RandomColorDegeneration', 'RandomColorJitter'],
-  ...[
-    'RandomContrast',
-    'RandomElasticTransform',
-    'RandomErasing',
-    'RandomFlip',
-    'RandomGaussianBlur',
-    'RandomGrayscale',
-  ],
-  ...['RandomHeight', 'RandomHue', 'RandomInvert', 'RandomPerspective', 'RandomPosterization', 'RandomRotation'],
+  ...['RandomContrast', 'RandomElasticTransform', 'RandomErasing', 'RandomFlip', 'RandomGaussianBlur', 'RandomHue'],
+  ...['RandomGrayscale', 'RandomHeight', 'RandomInvert', 'RandomPerspective', 'RandomPosterization', 'RandomRotation'],
   ...['RandomSaturation', 'RandomSharpness', 'RandomShear', 'RandomTranslation', 'RandomWidth', 'RandomZoom'],
 ];
 

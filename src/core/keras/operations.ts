@@ -55,43 +55,22 @@ export function readOperation(
 
 /** The layer for an operation between two tensors. */
 function classBetween(operation: string): string | undefined {
-  switch (operation) {
-    case 'add':
-      return 'Add';
-    case 'sub':
-    case 'subtract':
-      return OWN_CLASSES.subtract;
-    case 'mul':
-    case 'multiply':
-      return 'Multiply';
-    case 'logicalor':
-    case 'maximum':
-      return 'Maximum';
-    case 'logicaland':
-    case 'minimum':
-      return 'Minimum';
-    default:
-      return undefined;
-  }
+  const {subtract} = OWN_CLASSES;
+  const sums = {add: 'Add', sub: subtract, subtract, mul: 'Multiply', multiply: 'Multiply'};
+  const choices = {logicalor: 'Maximum', maximum: 'Maximum', logicaland: 'Minimum', minimum: 'Minimum'};
+  return new Map(Object.entries({...sums, ...choices})).get(operation);
 }
 
 /** The scale and the offset that a number gives a tensor, as the second or the first operand. */
-function affine(operation: string, number: number, isFirst: boolean): [number, number] | undefined {
-  switch (operation) {
-    case 'add':
-      return [1, number];
-    case 'sub':
-    case 'subtract':
-      return isFirst ? [-1, number] : [1, -number];
-    case 'mul':
-    case 'multiply':
-    case 'negative':
-      return [number, 0];
-    case 'divide':
-    case 'truediv':
-    case 'truedivide':
-      return isFirst ? undefined : [1 / number, 0];
-    default:
-      return undefined;
-  }
+function affine(operation: string, number: number, isFirst: boolean): readonly [number, number] | undefined {
+  const difference = isFirst ? ([-1, number] as const) : ([1, -number] as const);
+  const product = [number, 0] as const;
+  const quotient = isFirst ? undefined : ([1 / number, 0] as const);
+  return new Map(
+    Object.entries({
+      ...{add: [1, number] as const, sub: difference, subtract: difference},
+      ...{mul: product, multiply: product, negative: product},
+      ...{divide: quotient, truediv: quotient, truedivide: quotient},
+    }),
+  ).get(operation);
 }

@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} from '../../platform/errors';
-import {jsonText} from '../../platform/formats/explained';
-import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
+import {type CallOptions, checkCallOptions} from '../../platform/signals';
 import {checkModel} from '../../platform/tfjs/checkModel';
-import {PREPROCESSOR} from '../transformers/net/preprocessorKey';
+import {encodeInputs, inputsIn, loadedPreprocessor, preprocessorText} from '../transformers/net/preprocessorKey';
 import {MAX_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
 import {type ImageInput, pixelsOf} from './imagePixels';
 import {type ImageSize, type Pixels, resized, resizedFloats} from '../transformers/ops/resampling';
@@ -75,21 +74,9 @@ export async function prepareAll(
   options: CallOptions,
   prepare: (pixels: Pixels, name: string) => Prepared,
 ): Promise<Prepared[]> {
-  const list: readonly ImageInput[] = Array.isArray(images)
-    ? (images as readonly ImageInput[])
-    : [images as ImageInput];
-  if (list.length === 0) {
-    throw new LoRAError('images must be an image or a list of images, got an empty list.');
-  }
-  const step = stepsOf(options);
-  const made: Prepared[] = [];
-  for (const [i, image] of list.entries()) {
-    await step({done: i, total: list.length, what: 'encoding images'});
-    const name = list.length === 1 ? 'The image' : `Image ${i}`;
-    made.push(prepare(await pixelsOf(image, name), name));
-  }
-  await step({done: list.length, total: list.length, what: 'encoding images'});
-  return made;
+  return encodeInputs('image', inputsIn<ImageInput>('image', images), options, async (image, name) =>
+    prepare(await pixelsOf(image, name), name),
+  );
 }
 
 export async function settingsFor(
@@ -105,18 +92,8 @@ export async function settingsFor(
     }
     return resizedTo(model, range);
   }
-  const config =
-    preprocessor ??
-    (model instanceof tf.GraphModel
-      ? undefined
-      : (model.getUserDefinedMetadata() as Record<string, unknown> | undefined)?.[PREPROCESSOR]);
-  if (typeof config !== 'string' && (typeof config !== 'object' || config === null)) {
-    throw new LoRAError(
-      'The model was loaded without a preprocessor_config.json, which says how to encode images. Pass it as ' +
-        '{preprocessor}, here or to loadTransformer, or pass the values of black and white, such as {range: [0, 1]}.',
-    );
-  }
-  return readPreprocessor(await jsonText(config, 'preprocessor_config.json'));
+  const instead = ', or pass the values of black and white, such as {range: [0, 1]}';
+  return readPreprocessor(await preprocessorText(preprocessor ?? loadedPreprocessor(model), 'image', instead));
 }
 
 function resizedTo(model: tf.LayersModel | tf.GraphModel, range: readonly unknown[]): Preprocessing {

@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, tooLargeError} from '../../platform/errors';
-import {jsonText} from '../../platform/formats/explained';
-import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
+import {type CallOptions, checkCallOptions} from '../../platform/signals';
 import {checkModel} from '../../platform/tfjs/checkModel';
-import {PREPROCESSOR} from '../transformers/net/preprocessorKey';
+import {encodeInputs, inputsIn, loadedPreprocessor, preprocessorText} from '../transformers/net/preprocessorKey';
 import {frameCount, melFrames} from './melFrames';
 import type {Preprocessing} from './preprocessor';
 import {readSound} from './readSound';
@@ -66,64 +65,39 @@ export async function encodeSounds(
     'encodeSounds(model, files, {preprocessor})',
   );
   checkCallOptions(options);
-  const preprocessor = preprocessorOf(model, options);
-  const {truncate = true} = options;
+  if (!(model instanceof tf.GraphModel)) {
+    checkModel(model);
+  }
+  const {preprocessor = loadedPreprocessor(model), truncate = true} = options;
+  const text = await preprocessorText(preprocessor, 'sound');
   if (typeof truncate !== 'boolean') {
     throw new LoRAError(`truncate must be true or false, got ${show(truncate)}.`);
   }
   const {readSoundPreprocessor} = await import('./preprocessor');
-  const settings = readSoundPreprocessor(await jsonText(preprocessor, 'preprocessor_config.json'));
+  const settings = readSoundPreprocessor(text);
   if (!truncate && settings.kind === 'ast') {
     throw new LoRAError('truncate: false is for a Whisper; an AST has positions for no longer sounds.');
   }
-  const list: readonly SoundInput[] = Array.isArray(sounds)
-    ? (sounds as readonly SoundInput[])
-    : [sounds as SoundInput];
-  if (list.length === 0) {
-    throw new LoRAError('sounds must be a sound or a list of sounds, got an empty list.');
-  }
+  const list = inputsIn<SoundInput>('sound', sounds);
   const samplesOf = async (sound: SoundInput, name: string) =>
     resample(await readSound(sound, name, options.signal && {signal: options.signal}), settings.sampleRate).samples;
   const untruncated = truncate ? undefined : await Promise.all(list.map((sound, i) => samplesOf(sound, `Sound ${i}`)));
   if (settings.kind === 'whisper') {
     settings.length = Math.max(settings.length, ...(untruncated ?? []).map(({length}) => length));
   }
-  const step = stepsOf(options);
-  const made: Float32Array[] = [];
-  for (const [i, sound] of list.entries()) {
-    await step({done: i, total: list.length, what: 'encoding sounds'});
-    const name = list.length === 1 ? 'The sound' : `Sound ${i}`;
-    made.push(featuresOf(untruncated?.[i] ?? (await samplesOf(sound, name)), settings, name));
-    checkSize(made, list.length);
-  }
-  await step({done: list.length, total: list.length, what: 'encoding sounds'});
+  let longest = 0;
+  const made = await encodeInputs('sound', list, options, async (sound, name, i) => {
+    const features = featuresOf(untruncated?.[i] ?? (await samplesOf(sound, name)), settings, name);
+    longest = Math.max(longest, features.length);
+    checkSize(longest, list.length);
+    return features;
+  });
   return settings.kind === 'raw'
     ? paddedRows(made, settings)
     : {features: stacked(made, settings.frames.filters.length)};
 }
 
-/** The preprocessor of a model, which is untrusted. */
-function preprocessorOf(
-  model: tf.LayersModel | tf.GraphModel,
-  {preprocessor}: EncodeSoundsOptions,
-): string | Readonly<Record<string, unknown>> {
-  const isGraph = model instanceof tf.GraphModel;
-  if (!isGraph) {
-    checkModel(model);
-  }
-  const metadata = isGraph ? {} : {...model.getUserDefinedMetadata()};
-  const config = preprocessor ?? (metadata as Record<string, unknown>)[PREPROCESSOR];
-  if (typeof config !== 'string' && (typeof config !== 'object' || config === null)) {
-    throw new LoRAError(
-      'The model was loaded without a preprocessor_config.json, which says how to encode sounds. Pass it as ' +
-        '{preprocessor}, here or to loadTransformer.',
-    );
-  }
-  return config as string | Readonly<Record<string, unknown>>;
-}
-
-function checkSize(made: readonly Float32Array[], count: number): void {
-  const most = made.reduce((length, values) => Math.max(length, values.length), 0);
+function checkSize(most: number, count: number): void {
   if (most * count > MAX_VALUES) {
     throw tooLargeError(
       `${count} sounds would be ${most * count} values; at most ${MAX_VALUES} fit one tensor. Encode fewer at a time.`,

@@ -4,7 +4,7 @@ import {type CallOptions, checkCallOptions, eventsRun, throwIfAborted} from '../
 import {checkModel} from '../../platform/tfjs/checkModel';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 import {speechFacts} from '../transformers/load/speechFacts';
-import {PREPROCESSOR} from '../transformers/net/preprocessorKey';
+import {loadedPreprocessor} from '../transformers/net/preprocessorKey';
 import {likeliestClasses, samplesPerFrame, wordsIn} from './ctcTranscript';
 import {kindOfSpeech, positionsOf} from './speechModel';
 import {SECONDS, segmentsIn, STRIDE} from './speechSegments';
@@ -219,8 +219,7 @@ function charactersOf(
       yield* text === '' ? [] : [{text}];
       return;
     }
-    const metadata = model.getUserDefinedMetadata() as Record<string, unknown> | undefined;
-    const {sampling_rate: rate} = (metadata?.[PREPROCESSOR] ?? {}) as {sampling_rate?: unknown};
+    const {sampling_rate: rate} = (loadedPreprocessor(model) ?? {}) as {sampling_rate?: unknown};
     const seconds = samplesPerFrame(model) / (typeof rate === 'number' && rate > 0 ? rate : USUAL_RATE);
     const space = tokenizer.encode?.(' ', {add_special_tokens: false}).ids[0];
     for (const {text, from, to} of wordsIn(classes, model, {decode, space})) {

@@ -71,6 +71,12 @@ function decoderConfig(type: string, className: string, settings: Settings): Rec
   };
 }
 
+/** A setting of Gemma that no file contains. Only in the model of 27B, which has most `blocks`, it differs. */
+function queryScale(config: Record<string, unknown>, blocks: number): unknown {
+  const {num_hidden_layers: count, hidden_size: width, num_attention_heads: heads, head_dim: size} = config;
+  return count === blocks ? Number(width) / Number(heads) : size;
+}
+
 /**
  * Returns the size of query heads, which must equal that of keys and values.
  *
@@ -165,11 +171,7 @@ export const FAMILIES: Readonly<Record<string, Family>> = {
   },
   gemma3: {
     ...LLAMA_LIKE,
-    blockModules: {
-      ...LLAMA_BLOCK,
-      ...NORMED_HEADS,
-      ...NORMS_AROUND,
-    },
+    blockModules: {...LLAMA_BLOCK, ...NORMED_HEADS, ...NORMS_AROUND},
     addedOne: true,
     config: settings => {
       const {get} = settings;
@@ -178,11 +180,7 @@ export const FAMILIES: Readonly<Record<string, Family>> = {
       const period = get('attention.sliding_window_pattern') ?? 6;
       return {
         ...config,
-        // No file contains it. Only the 27B model, which has 62 blocks, differs.
-        query_pre_attn_scalar:
-          config.num_hidden_layers === 62
-            ? Number(config.hidden_size) / Number(config.num_attention_heads)
-            : config.head_dim,
+        query_pre_attn_scalar: queryScale(config, 62),
         ...(window === undefined || window === 0
           ? {sliding_window_pattern: 1}
           : {sliding_window: window, sliding_window_pattern: period}),
@@ -205,11 +203,7 @@ export const FAMILIES: Readonly<Record<string, Family>> = {
       const config = decoderConfig('gemma2', 'Gemma2', settings);
       return {
         ...config,
-        // No file contains it. Only the 27B model, which has 46 blocks, differs.
-        query_pre_attn_scalar:
-          config.num_hidden_layers === 46
-            ? Number(config.hidden_size) / Number(config.num_attention_heads)
-            : config.head_dim,
+        query_pre_attn_scalar: queryScale(config, 46),
         sliding_window: get('attention.sliding_window'),
         attn_logit_softcapping: get('attn_logit_softcapping'),
         final_logit_softcapping: get('final_logit_softcapping'),

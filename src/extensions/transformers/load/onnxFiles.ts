@@ -5,7 +5,7 @@ import {baseOf} from '../../../core/layers/layerMarks';
 import {whileMerged} from '../../../core/model/whileMerged';
 import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
-import {PREPROCESSOR} from '../net/preprocessorKey';
+import {loadedPreprocessor} from '../net/preprocessorKey';
 import {Attention} from '../layers/attention';
 import {LearnedQuery} from '../layers/pairLayers';
 import type {Purpose, Takes} from '../net/architecture';
@@ -31,7 +31,7 @@ export async function onnxFiles(
   const file = await whileMerged(model, plain =>
     writeModel(plain, options, {inputs: inputsOf(plain, described.takes), outputs: outputsOf(plain, described)}),
   );
-  const preprocessor = (model.getUserDefinedMetadata() as Record<string, unknown> | undefined)?.[PREPROCESSOR];
+  const preprocessor = loadedPreprocessor(model);
   return {
     'onnx/model.onnx': file,
     ...(preprocessor !== undefined && {'preprocessor_config.json': `${JSON.stringify(preprocessor, null, 2)}\n`}),

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {show, throwFaults} from '../../../platform/errors';
 import {hubRecordOf} from '../net/hubRecord';
+import {objectOf} from './languageFacts';
 
 /** The key in a model's metadata for how it generates transcripts. */
 export const SPEECH = 'speech';
@@ -84,10 +85,6 @@ export function speechFacts(model: tf.LayersModel): SpeechFacts {
   };
   throwFaults(faults, 'ERR_UNSUPPORTED', 'The generation config of the model is not supported:');
   return facts;
-}
-
-function objectOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
 /** The token ids in a list, or a single one, without invalid entries. */
