@@ -1,5 +1,5 @@
 import {brief} from '../../platform/errors';
-import {isLayerClass, registeredName} from '../../platform/tfjs/configs';
+import {registeredName} from '../../platform/tfjs/configs';
 import {OWN_CLASSES} from './kerasLayer';
 import {makeOwnRows} from './ownRows';
 import {
@@ -264,7 +264,7 @@ export function rowOf(className: string | undefined): Row | undefined {
   if (className === undefined) {
     return undefined;
   }
-  const isRegistered = isLayerClass(className) && registeredName(className) === className;
+  const isRegistered = registeredName(className) === className;
   const table = isRegistered ? rows.stock : {...rows.stock, ...rows.missingInTfjs};
   return Object.hasOwn(table, className) ? table[className] : undefined;
 }

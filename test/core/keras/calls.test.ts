@@ -1,5 +1,6 @@
 import {attentionUses, rolesOf, type Use} from '../../../src/core/keras/attention';
 import type {Reading} from '../../../src/core/keras/layerConfigs';
+import {callFaults} from '../../../src/core/keras/openCalls';
 import {historyOf, isTensor, type KerasCall, type KerasTensor, readCall} from '../../../src/core/keras/nodes';
 
 const tensorOf = (layer: string): KerasTensor => ({layer, node: 0, index: 0});
@@ -143,4 +144,36 @@ describe('a call in a file', () => {
     expect(historyOf([3, 0, 0])).toBeUndefined();
     expect([x, {layer: 'x'}, {node: 0, layer: 3}, null, [x]].map(isTensor)).toEqual([true, false, false, false, false]);
   });
+});
+
+test.each<[string, string[], [layer: string, node: number][]]>([
+  ['the first call of an input', [], [['x', 0]]],
+  ['a second call of an input', ['y'], [['x', 1]]],
+  [
+    'the call that a nested model is made with, and one in this model',
+    [],
+    [
+      ['body', 0],
+      ['body', 1],
+    ],
+  ],
+  ['a call of a nested model that is not there', ['y'], [['body', 2]]],
+  ['its own first call', ['y'], [['y', 0]]],
+  [
+    'its first call in its second',
+    [],
+    [
+      ['x', 0],
+      ['y', 0],
+    ],
+  ],
+])('calls with %s wait for %j', (_, waiting, calls) => {
+  const inbound = (entries: [string, number][]) => entries.map(([name, node]) => [[name, node, 0, {}]] as never);
+  const layers = [
+    {className: 'InputLayer', name: 'x', inboundNodes: []},
+    {className: 'Dense', name: 'y', inboundNodes: inbound(calls)},
+    {className: 'Functional', name: 'body', inboundNodes: inbound([['x', 0]])},
+  ]; // prettier-ignore
+  const faults = callFaults(layers, ({name}) => name);
+  expect(faults.map(fault => fault.replace(/ is called with .*, which no layer returns\.$/, ''))).toEqual(waiting);
 });
