@@ -28,6 +28,7 @@ export {
   type ScheduleOptions,
 } from './core/training/learningRateSchedule';
 export {findLearningRate, type LearningRateSweep, type SweepOptions} from './core/training/findLearningRate';
+export {type FineTuned, fineTune, type FineTuneData, type FineTuneOptions} from './core/training/fineTune';
 export {moveTo} from './core/training/moveTo';
 export {progress, type ProgressOptions, type TrainingProgress} from './core/training/progress';
 export {

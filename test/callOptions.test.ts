@@ -8,6 +8,7 @@ import {
   type CallProgress,
   checkpoint,
   disposeModel,
+  fineTune,
   measureLoRA,
   moveTo,
   resume,
@@ -26,6 +27,7 @@ import {random, useBackend} from './helpers';
 let folder: string;
 let model: tf.LayersModel;
 let base: tf.LayersModel;
+let data: [xs: tf.Tensor, ys: tf.Tensor];
 const at = (name: string) => join(folder, name);
 
 beforeAll(async () => {
@@ -34,11 +36,11 @@ beforeAll(async () => {
   base = tf.sequential({layers: [tf.layers.dense({name: 'd', units: 2, inputShape: [3]})]});
   model = applyLoRA(base, {rank: 2});
   model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
-  const [xs, ys] = [random([4, 3], 1), random([4, 2], 2)];
-  await model.fit(xs, ys, {epochs: 1, verbose: 0, callbacks: [checkpoint(at('run'))]});
-  tf.dispose([xs, ys]);
+  data = [random([4, 3], 1), random([4, 2], 2)];
+  await model.fit(...data, {epochs: 1, verbose: 0, callbacks: [checkpoint(at('run'))]});
 });
 afterAll(() => {
+  tf.dispose(data);
   rmSync(folder, {recursive: true});
 });
 
@@ -55,6 +57,7 @@ const CALLS: readonly [name: string, call: (options: CallOptions) => Promise<unk
   ['safeMergeLoRA', async options => disposeModel(await safeMergeLoRA(model, options))],
   ['saveMerged', options => saveMerged(model, at('merged'), options)],
   ['moveTo', options => moveTo(model, 'cpu', options)],
+  ['fineTune', options => fineTune(model, data, {epochs: 2, ...options})],
   ['resume', options => resume(model, at('run'), options)],
   [
     'encodeImages',
@@ -82,7 +85,7 @@ test.each(CALLS)('%s reports its progress in the one shape, to the end', async (
   expect(reports.length).toBeGreaterThan(0);
   for (const {done, total, what} of reports) {
     expect(done).toBeLessThanOrEqual(total);
-    expect(what).toMatch(/^(reading|exporting|measuring|checking|encoding|generating) \w+$/);
+    expect(what).toMatch(/^(training|(reading|exporting|measuring|checking|encoding|generating) \w+)$/);
   }
   const {done, total} = reports.at(-1)!;
   expect(done).toBe(total);

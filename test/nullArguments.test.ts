@@ -120,6 +120,15 @@ const USAGES: Record<string, Usage> = {
     tf.ones([4, 3]),
     {from: 1e-4, to: 1, steps: 10, batchSize: 2, seed: 1, onProgress: () => undefined},
   ],
+  fineTune: () => [
+    adapted(),
+    [tf.ones([4, 5]), tf.ones([4, 3])],
+    {
+      ...{loss: 'meanSquaredError', optimizer: library.adam(), maxNorm: 1, schedule: {warmup: 1}, epochs: 1},
+      ...{batchSize: 2, seed: 1, best: {monitor: 'loss'}, stopOnNaN: true, callbacks: [], onProgress: () => undefined},
+      validationData: [tf.ones([4, 5]), tf.ones([4, 3])],
+    },
+  ],
   fitOnFeatures: () => [
     compiled(),
     tf.ones([2, 6, 6, 2]),

@@ -82,6 +82,7 @@ test('validation data have one form', () => {
   const forms = declaring('validationData').map(line => /: (.*)/.exec(line)?.[1]);
   expect(forms).toEqual([
     "FitArgs['validationData'] | Batches;",
+    'FineTuneData;',
     'readonly [ xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor | tf.Tensor[] ];',
   ]);
 });

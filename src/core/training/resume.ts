@@ -13,7 +13,7 @@ import {fittedModel} from '../model/fits';
 import {checkModel} from '../../platform/tfjs/checkModel';
 import {isTraining} from '../../platform/tfjs/training';
 import {checkBatches, checkPlaces, keptAt} from './checkpoint';
-import {type Checkpoint, type CheckpointPlace, slotOf, readCheckpoint} from './checkpointFile';
+import {type Checkpoint, type CheckpointPlace, type CheckpointState, slotOf, readCheckpoint} from './checkpointFile';
 import {registerEpochMeans} from './epochMeans';
 import {checkOptimizerState, restoreOptimizer} from './optimizerState';
 import {restoreRandomStates} from './randomState';
@@ -61,10 +61,24 @@ export interface ResumedRun {
  * @throws LoRAError `ERR_NOT_READY` if the model is not compiled, `ERR_BUSY` if it is training, `ERR_MISFIT` if there
  *     are checkpoints and none is whole and of this model, optimizer and seed; `ERR_ABORTED`. Then nothing is changed.
  */
-export async function resume(
+export function resume(
   model: tf.LayersModel,
   place: CheckpointPlace,
   options: ResumeOptions = {},
+): Promise<ResumedRun> {
+  return resumeRun(model, place, options);
+}
+
+/**
+ * As `resume`.
+ *
+ * @param accept throws if a checkpoint is of another run, for a reason that the model does not show.
+ */
+export async function resumeRun(
+  model: tf.LayersModel,
+  place: CheckpointPlace,
+  options: ResumeOptions,
+  accept: (state: CheckpointState) => void = () => undefined,
 ): Promise<ResumedRun> {
   checkModel(model);
   checkOptions(options, {keep: true, batches: true, signal: true, onProgress: true});
@@ -88,6 +102,7 @@ export async function resume(
     for (const [i, checkpoint] of checkpoints.entries()) {
       try {
         check(fittedModel(model), checkpoint, batches);
+        accept(checkpoint.state);
         if (broken[i] !== undefined) {
           throw numericError(broken[i]);
         }
@@ -101,8 +116,9 @@ export async function resume(
     checkpoints.forEach(({tensors}) => tf.dispose(tensors));
   }
   if (faults.length > 0) {
-    throw misfitError(`No checkpoint is of use here:\n${faultLines(faults)}\nTo begin anew, choose another place.`, {
-      faults,
+    const distinct = [...new Set(faults)];
+    throw misfitError(`No checkpoint is of use here:\n${faultLines(distinct)}\nTo begin anew, choose another place.`, {
+      faults: distinct,
     });
   }
   return {initialEpoch: 0, step: 0, passedOver: []};

@@ -32,13 +32,13 @@ export interface SeededBatches extends tf.data.Dataset<{xs: tf.TensorContainer; 
 export class SeededDataset extends Dataset implements SeededBatches {
   override readonly size: number;
   readonly seed: number;
-  private readonly batchSize: number;
+  readonly batchSize: number;
   private epoch = 0;
   private firstBatch = 0;
 
   /** @param gather makes a batch of the examples with some indices. */
   constructor(
-    private readonly examples: number,
+    readonly examples: number,
     private readonly gather: (places: Int32Array) => Batch,
     {batchSize = 32, seed}: SeededBatchesOptions,
   ) {
@@ -58,6 +58,11 @@ export class SeededDataset extends Dataset implements SeededBatches {
     checkCount('batch', batch, 0);
     this.epoch = epoch;
     this.firstBatch = batch;
+  }
+
+  /** Examples in order, which is that of no epoch: `count` of them from index `start`, or what is left. */
+  inOrder(start: number, count: number): Batch {
+    return this.gather(Int32Array.from({length: Math.min(count, this.examples - start)}, (_, i) => start + i));
   }
 
   override iterator(): ReturnType<tf.data.Dataset<Batch>['iterator']> {
