@@ -78,6 +78,16 @@ export type {ByteSource} from './core/storage/sources';
 export type {LoadOptions} from './core/storage/limits';
 export type {FileBytes} from './platform/formats/encodeSafetensors';
 
+// Read records of examples.
+export {
+  type LabeledText,
+  type PairRecord,
+  type ParsedRecords,
+  parseRecords,
+  type ParseRecordsOptions,
+  type RecordKinds,
+} from './extensions/records/parseRecords';
+
 // Exchange adapters with PEFT.
 export {exportPEFT} from './core/peft/exchange';
 export {modelCard, type ModelCardOptions} from './core/peft/modelCard';

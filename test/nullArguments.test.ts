@@ -193,6 +193,7 @@ const USAGES: Record<string, Usage> = {
     {system: 'a', messages: [{role: 'user', content: 'b'}], maxTokens: 1},
   ],
   parseChats: () => ['{"text": "a"}'],
+  parseRecords: () => ['{"text": "a"}', {kind: 'chats', skip: true}],
   parsePreferences: () => ['{"prompt": "a", "chosen": "b", "rejected": "c"}'],
   planLoRA: () => [mlp().model, {rank: 2}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],

@@ -194,8 +194,9 @@ export async function fineTune(
   if (everySteps !== undefined && place === undefined) {
     throw new LoRAError('everySteps is for checkpoints. Pass {checkpoint: place} too, or leave it out.');
   }
-  if (!Array.isArray(callbacks)) {
-    throw new LoRAError(`callbacks must be a list of callbacks, got ${kindOf(callbacks)}.`);
+  const callbackList: unknown = callbacks;
+  if (!Array.isArray(callbackList)) {
+    throw new LoRAError(`callbacks must be a list of callbacks, got ${kindOf(callbackList)}.`);
   }
   const batches = batchesOf('data', data, options);
   const heldOut = validationData && batchesOf('validationData', validationData, {});
@@ -217,7 +218,7 @@ export async function fineTune(
   compile(model, options);
   const settings = {epochs, schedule, best, ...(seeded && {seed: seeded.seed, batchSize: seeded.batchSize})};
   const identity = place === undefined ? undefined : await identityOf(model, {batches, heldOut, settings, options});
-  let hasEnded = false;
+  let hasEnded = false as boolean; // the compiler does not see that it changes
   const start =
     place === undefined
       ? undefined
@@ -273,12 +274,13 @@ function batchesOf(
     if (batchSize !== undefined || seed !== undefined) {
       throw new LoRAError('batchSize and seed are for tensors. A dataset has its own: give them where it is made.');
     }
-    return data as Batches;
+    return data;
   }
-  if (!Array.isArray(data) || data.length !== 2) {
-    throw new LoRAError(`${name} must be [xs, ys], or a dataset of batches, got ${kindOf(data)}.`);
+  const pair: unknown = data;
+  if (!Array.isArray(pair) || pair.length !== 2) {
+    throw new LoRAError(`${name} must be [xs, ys], or a dataset of batches, got ${kindOf(pair)}.`);
   }
-  const [xs, ys] = data as [ExampleTensors, ExampleTensors];
+  const [xs, ys] = pair as [ExampleTensors, ExampleTensors];
   return seededBatches(xs, ys, {batchSize, seed: seed ?? 0});
 }
 
