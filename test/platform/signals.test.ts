@@ -1,3 +1,4 @@
+import {getEventListeners} from 'node:events';
 import {LoRAError} from '../../src/platform/errors';
 import {
   abortError,
@@ -26,6 +27,7 @@ test('a promise counts unless the signal is aborted first', async () => {
   expect(await unlessAborted(Promise.resolve(1), controller.signal)).toBe(1);
   expect(await unlessAborted(Promise.resolve(2), undefined)).toBe(2);
   await expect(unlessAborted(Promise.reject(REASON), controller.signal)).rejects.toBe(REASON);
+  expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
   const waiting = unlessAborted(new Promise(() => undefined), controller.signal);
   controller.abort(REASON);
   await expect(waiting).rejects.toMatchObject({code: 'ERR_ABORTED', cause: REASON});

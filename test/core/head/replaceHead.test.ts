@@ -298,6 +298,32 @@ describe('replaceHead', () => {
     expect(replace).toThrow(message);
   });
 
+  test.each<[string, number[], tf.layers.Layer[], string?]>([
+    ['images', [3, 1, 2], [tf.layers.conv2d({filters: 2, kernelSize: 1})], '2, 3, 1'],
+    ['images that are channels first', [3, 1, 2], [tf.layers.globalAveragePooling2d({dataFormat: 'channelsFirst'})]],
+    ['images that are flattened', [3, 1, 2], [tf.layers.flatten()]],
+    [
+      'images that are moved back',
+      [3, 1, 2],
+      [tf.layers.permute({dims: [2, 3, 1]}), tf.layers.conv2d({filters: 2, kernelSize: 1})],
+    ],
+    ['images in another order', [2, 1, 3], [tf.layers.conv2d({filters: 2, kernelSize: 1})]],
+    ['volumes', [4, 1, 2, 3], [tf.layers.conv3d({filters: 2, kernelSize: 1})], '2, 3, 4, 1'],
+    ['sequences', [2, 1], [tf.layers.conv1d({filters: 2, kernelSize: 1})], '2, 1'],
+  ])('fits the order of axes before it: %s', (_, dims, head, ...[back]) => {
+    const rank = dims.length - 1;
+    const options = {filters: 3, kernelSize: 1, name: 'conv', inputShape: [4, 4, 4, 3].slice(-rank - 1)};
+    const conv = [tf.layers.conv1d, tf.layers.conv2d, tf.layers.conv3d][rank - 1]!(options);
+    const model = tf.sequential({layers: [conv, tf.layers.permute({dims, name: 'moved'}), tf.layers.flatten()]});
+    const replaced = () => replaceHead(model, head, {after: 'moved'});
+    if (back === undefined) {
+      replaced();
+    } else {
+      expect(replaced).toThrow(`Layer "moved" gives ${rank === 1 ? 'sequences' : 'images'} with channels first`);
+      expect(replaced).toThrow(`after: 'conv'}, or start it with tf.layers.permute({dims: [${back}]}).`);
+    }
+  });
+
   test('a failure frees what was made', async () => {
     const {model} = mlp();
     const parts = [layers.dense({units: 4, name: 'fine'}), layers.conv2d({filters: 2, kernelSize: 1, name: 'c'})];

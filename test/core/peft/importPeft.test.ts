@@ -10,6 +10,7 @@ import {
   removeLoRA,
   setAdapter,
 } from '../../../src';
+import {whyNoTokenRows} from '../../../src/core/peft/torchLayers';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {withoutLeaks} from '../../helpers';
@@ -678,4 +679,19 @@ describe('a file of PEFT that is mutated', () => {
     );
     expect(imported).toBeGreaterThan(0);
   });
+});
+
+test.each<[string, tf.layers.Layer, number[], string?]>([
+  ['an Embedding', tf.layers.embedding({inputDim: 4, outputDim: 2}), [3]],
+  ['a Dense without a bias', tf.layers.dense({units: 4, useBias: false}), [3]],
+  ['a Dense with a bias', tf.layers.dense({units: 4}), [3], 'PEFT leaves out the bias of a layer where tokens train.'],
+  [
+    'a convolution',
+    tf.layers.conv1d({filters: 4, kernelSize: 1}),
+    [3, 2],
+    'PEFT trains tokens of an Embedding or Dense, not of a Conv1D.',
+  ],
+])('PEFT trains rows of tokens of %s, or says why not', (_, layer, shape, ...[reason]) => {
+  layer.apply(tf.input({shape}));
+  expect(whyNoTokenRows(layer)).toBe(reason);
 });

@@ -435,3 +435,12 @@ describe('loadAdapter and saveAdapter', () => {
     });
   });
 });
+
+test('a URL that several handlers of tfjs accept is refused', async () => {
+  const router = (url: string | string[]) =>
+    String(url).startsWith('twice://') ? new MemoryHandler() : (null as never);
+  [1, 2].forEach(() => tf.io.registerLoadRouter(router));
+  await expect(loadAdapter('twice://adapter')).rejects.toThrow(
+    '2 handlers of tfjs accept "twice://adapter". Pass one of them instead.',
+  );
+});
