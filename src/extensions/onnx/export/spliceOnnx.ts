@@ -1,3 +1,4 @@
+import type {ExternalPlace} from '../file/onnxTensor';
 import {
   bytesIn,
   type Field,
@@ -10,24 +11,27 @@ import {
   textIn,
 } from '../file/protobuf';
 
-/** The changes of a file. */
+/** The changes of a graph. */
 export interface Changes {
   /** Name of an initializer → its new bytes. */
-  readonly initializers: ReadonlyMap<string, Part>;
+  readonly initializers?: ReadonlyMap<string, Part>;
   /** By the place of a `Constant`: the new bytes of its tensor. */
-  readonly constants: ReadonlyMap<number, Part>;
+  readonly constants?: ReadonlyMap<number, Part>;
   /** New initializers, and in old files, where each initializer must also be an input, the inputs. */
-  readonly added: readonly NewTensor[];
+  readonly added?: readonly NewTensor[];
   /** Position of a node → the names of its inputs. */
-  readonly inputs: ReadonlyMap<number, readonly string[]>;
+  readonly inputs?: ReadonlyMap<number, readonly string[]>;
   /** Position of a node → the nodes to add after it, and, if it stays, the new name of its output. */
   readonly replaced?: ReadonlyMap<number, Replacement>;
   /** The places of nodes, and the names of initializers, that are left out. */
   readonly dropped?: ReadonlySet<number>;
   readonly droppedTensors?: ReadonlySet<string>;
-  /** New nodes, and the outputs of the new graph, as messages. */
+  /** New nodes, new inputs, and the outputs of the new graph, as messages. */
   readonly nodes?: readonly Uint8Array[];
+  readonly newInputs?: readonly Uint8Array[][];
   readonly outputs?: readonly Uint8Array[][];
+  /** Position of a node → the changes of the graphs in its attributes, by their names. */
+  readonly inner?: ReadonlyMap<number, ReadonlyMap<string, Changes>>;
 }
 
 /** Nodes, as messages, in the place of one. */
@@ -41,7 +45,8 @@ export interface NewTensor {
   /** The number of its type in ONNX. */
   type: number;
   shape: readonly number[];
-  bytes: Part;
+  /** Its bytes, or which of those of another file it has. */
+  bytes: Part | Required<ExternalPlace>;
 }
 
 /** From this version of the format on, an initializer need not be an input. */
@@ -72,15 +77,17 @@ function nested(number: number, parts: readonly Part[]): Part[] {
 }
 
 function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Part[] {
-  const {initializers, constants, added, inputs, replaced, dropped, droppedTensors, nodes = [], outputs} = changes;
+  const {initializers, constants, added = [], inputs, replaced, dropped, droppedTensors, outputs, inner} = changes;
+  const {nodes = [], newInputs = []} = changes;
   let place = 0;
   const parts: Part[] = [];
   for (const source of fieldsOf(graph)) {
     const nodeBytes = graph.subarray(source.start, source.end);
     if (source.number === 1) {
-      const names = inputs.get(place);
-      const value = constants.get(place);
+      const names = inputs?.get(place);
+      const value = constants?.get(place);
       const behind = replaced?.get(place);
+      const graphs = inner?.get(place);
       const isDropped = dropped?.has(place) === true;
       place++;
       if (isDropped) {
@@ -89,14 +96,19 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Pa
       if (behind === undefined || behind.output !== undefined) {
         const isSame = names === undefined && behind === undefined;
         const next = isSame ? undefined : nodeWith(bytesIn(source), names, behind?.output);
-        // A constant takes no inputs.
-        const node = value === undefined ? next : constantWith(bytesIn(source), value);
+        // A constant takes no inputs, and a node with graphs here keeps its own.
+        const node =
+          value !== undefined
+            ? constantWith(bytesIn(source), value)
+            : graphs === undefined
+              ? next
+              : withGraphs(bytesIn(source), graphs);
         parts.push(...(node === undefined ? [nodeBytes] : nested(1, node)));
       }
       parts.push(...(behind?.nodes ?? []));
     } else if (source.number === 5) {
-      const name = tensorName(bytesIn(source));
-      const bytes = initializers.get(name);
+      const name = nameIn(bytesIn(source), 8);
+      const bytes = initializers?.get(name);
       if (droppedTensors?.has(name) === true && !areInputs) {
         continue;
       }
@@ -105,10 +117,11 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Pa
       parts.push(nodeBytes);
     }
   }
-  parts.push(...nodes, ...(outputs ?? []).map(output => field(12, output)));
+  parts.push(...nodes, ...newInputs.map(input => field(11, input)), ...(outputs ?? []).map(end => field(12, end)));
   for (const {name, type, shape, bytes} of added) {
     const dims = shape.map(size => field(1, size));
-    parts.push(...nested(5, [...dims, field(2, type), field(8, name), ...nested(9, [bytes])]));
+    const data = 'location' in bytes ? externalFields(bytes) : nested(9, [bytes]);
+    parts.push(...nested(5, [...dims, field(2, type), field(8, name), ...data]));
     if (areInputs) {
       const tensor = field(1, [
         field(1, type),
@@ -123,10 +136,31 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Pa
   return parts;
 }
 
-function tensorName(tensor: Uint8Array): string {
+/** The fields of a tensor whose values are in another file. */
+function externalFields(place: Required<ExternalPlace>): Uint8Array[] {
+  const entries = Object.entries(place).map(([key, value]) => field(13, [field(1, key), field(2, String(value))]));
+  return [...entries, field(14, 1)];
+}
+
+/** A node with changes in the graphs of its attributes. */
+function withGraphs(node: Uint8Array, graphs: ReadonlyMap<string, Changes>): Part[] {
+  return rewritten(node, source => {
+    const changes = source.number === 5 ? graphs.get(nameIn(bytesIn(source), 1)) : undefined;
+    return changes && nested(5, withGraph(bytesIn(source), changes));
+  });
+}
+
+function withGraph(attribute: Uint8Array, changes: Changes): Part[] {
+  return rewritten(attribute, source =>
+    source.number === 6 ? nested(6, graphParts(bytesIn(source), changes, false)) : undefined,
+  );
+}
+
+/** The name of a message, which its field of this number holds. */
+function nameIn(message: Uint8Array, number: number): string {
   let name = '';
-  for (const source of fieldsOf(tensor)) {
-    name = source.number === 8 ? textIn(source) : name;
+  for (const source of fieldsOf(message)) {
+    name = source.number === number ? textIn(source) : name;
   }
   return name;
 }

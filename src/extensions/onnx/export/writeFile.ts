@@ -55,7 +55,7 @@ export async function writeIntoFile(
       return await spliceOnnx(file.bytes, {
         ...changes,
         ...more,
-        added: [...changes.added, ...quantized.added, ...(more?.added ?? [])],
+        added: [...(changes.added ?? []), ...quantized.added, ...(more?.added ?? [])],
         replaced: quantized.replaced,
         dropped: new Set([...quantized.dropped, ...(more?.dropped ?? [])]),
         droppedTensors: new Set([...quantized.droppedTensors, ...(more?.droppedTensors ?? [])]),

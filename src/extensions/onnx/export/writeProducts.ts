@@ -9,6 +9,7 @@ import {type WeightLayout, writeToFileLayout, type QuantizedProduct} from '../lo
 import {GraphWriter, type Source} from '../write/graphWriter';
 import {nodeMessages} from '../write/messages';
 import type {NewTensor, Replacement} from './spliceOnnx';
+import {updateBeside} from './updateBeside';
 import {usesOf} from './uses';
 import type {Planned} from './writeHead';
 
@@ -93,30 +94,25 @@ export function productChanges(
     }
     const [result = ''] = (nodes[place] as OnnxNode).outputs;
     out.layer = update === undefined ? layer : `${layer}/lora`;
-    let base = product.bias;
-    let sum: string;
-    if (update === undefined) {
-      const x = product.input ? out.node('DequantizeLinear', [product.x, ...product.input]) : product.x;
-      const y = convolution
-        ? writeConvolution(out, x, convolution)
-        : out.node('MatMul', [x, out.weight('kernel', kernel)]);
-      sum = product.output ? out.node('QuantizeLinear', [y, ...product.output]) : y;
-      places.forEach(index => changes.dropped.add(index));
-      changes.dropped.delete(place);
-    } else {
+    if (update !== undefined) {
       const {A, B} = update.loraLayer;
       const {scaling} = update;
-      const inner = out.node('MatMul', [product.x, out.weight('A', sourceOf(A))]);
       const b = out.weights('B', [sourceOf(B)], B.shape, ([values]) => ({
         shape: B.shape,
         data: (values?.data ?? new Float32Array()).map(value => value * scaling),
       }));
-      sum = out.node('MatMul', [inner, b]);
-      base = out.freeName(`${result}_base`);
+      changes.replaced.set(place, updateBeside(out, product.x, result, [out.weight('A', sourceOf(A)), b]));
+      continue;
     }
-    const last = base === undefined ? sum : out.node('Add', [base, sum]);
-    out.rename(last, result);
-    changes.replaced.set(place, {...(update && base !== undefined && {output: base}), nodes: nodeMessages(out.nodes)});
+    const x = product.input ? out.node('DequantizeLinear', [product.x, ...product.input]) : product.x;
+    const y = convolution
+      ? writeConvolution(out, x, convolution)
+      : out.node('MatMul', [x, out.weight('kernel', kernel)]);
+    const sum = product.output ? out.node('QuantizeLinear', [y, ...product.output]) : y;
+    places.forEach(index => changes.dropped.add(index));
+    changes.dropped.delete(place);
+    out.rename(product.bias === undefined ? sum : out.node('Add', [product.bias, sum]), result);
+    changes.replaced.set(place, {nodes: nodeMessages(out.nodes)});
     out.nodes = [];
   }
   changes.added.push(...out.tensors(finite));

@@ -48,6 +48,8 @@ export interface OnnxNode {
   inputs: string[];
   outputs: string[];
   attributes: Map<string, OnnxAttribute>;
+  /** What its exporter noted about it, if anything. */
+  metadata?: Map<string, string>;
 }
 
 export interface OnnxGraph {
@@ -180,6 +182,7 @@ function readNode(message: Uint8Array): OnnxNode {
     4: field => (node.op = textIn(field)),
     5: field => node.attributes.set(...readAttribute(bytesIn(field))),
     7: field => (node.domain = domainIn(field)),
+    9: field => (node.metadata ??= new Map<string, string>()).set(...readEntry(bytesIn(field))),
   });
   return node;
 }

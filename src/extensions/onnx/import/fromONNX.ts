@@ -114,9 +114,9 @@ export async function loadOnnx(source: ONNXSource, options: LoadONNXOptions): Pr
   return model;
 }
 
-async function bytesAt(source: ONNXSource, limits: LoadOptions): Promise<Uint8Array> {
+/** The bytes of a source; those that are already in memory are not copied. */
+export async function bytesAt(source: ONNXSource, limits: LoadOptions): Promise<Uint8Array> {
   const resolved = await source;
-  // Bytes that are already in memory are not copied.
   if (resolved instanceof Uint8Array && resolved.length <= (limits.maxBytes ?? Infinity)) {
     return resolved;
   }

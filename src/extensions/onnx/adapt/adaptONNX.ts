@@ -1,0 +1,89 @@
+import {checkOptions, LoRAError, show} from '../../../platform/errors';
+import type {FiniteOptions} from '../../../platform/formats/numbers';
+import type {CallOptions} from '../../../platform/signals';
+import type {Adapter} from '../../../core/adapter/adapter';
+import {checkLimits, type LoadOptions} from '../../../core/storage/limits';
+import type {PEFTSource} from '../../../core/peft/readPeft';
+import type {ONNXSource} from '../import/fromONNX';
+
+/** How an adapter is put beside the products of a file. */
+export interface AdaptONNXOptions extends LoadOptions, CallOptions, FiniteOptions {
+  /**
+   * Where the values of the adapter are. With `'inputs'` they are inputs of the graph, so that one session serves many
+   * adapters. With `'data'` they are in a second data file, which a runtime loads by itself. Default: `'inputs'`.
+   */
+  mode?: 'inputs' | 'data';
+  /** With `'data'`: the name of the second data file in the graph. Default: `'adapter.onnx_data'`. */
+  dataFile?: string;
+  /**
+   * For one of the files of a model: only modules under this path are adapted, and their names are compared without it.
+   * For example `'model.encoder'`. Default: all modules.
+   */
+  prefix?: string;
+}
+
+/** The value of one input of an adapted file, from which `ort.Tensor` is made. */
+export interface AdapterInput {
+  type: 'float32' | 'float16';
+  dims: readonly [number, number];
+  /** Values, or for float16 their bits. */
+  data: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
+}
+
+/** A file with an adapter beside its products. */
+export interface AdaptedONNX {
+  /** The ONNX file. Its external data are those of the file that was adapted. */
+  file: Uint8Array<ArrayBuffer>;
+  /** With `'inputs'`: the adapter, by the names of the inputs. With `'data'`: empty. */
+  inputs: Record<string, AdapterInput>;
+  /** With `'data'`: the second data file. With `'inputs'`: empty. */
+  data: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Puts a LoRA adapter beside the products of a published ONNX file, quantized or not: `y` becomes `y + (x·A)·B` where
+ * the adapter has a module. It reads the graph only, and neither computes nor changes a weight, so that a file of any
+ * size whose weights are external takes milliseconds.
+ *
+ * Modules are found by the names that exporters give nodes and matrices: those of optimum and transformers.js, of
+ * onnxruntime-genai's model builder, of torch's exporter, and of this library. Where a file joins q, k and v, or gate
+ * and up, the updates take their outputs.
+ *
+ * With `{mode: 'inputs'}` the file gets two inputs a module, `<module>.lora_A` `[in, rank]` and `<module>.lora_B`
+ * `[rank, out]`, in the type in which the product computes. Zeros of rank 1 turn the adapter off. A file that this
+ * function wrote takes further adapters: inputs that it has already stay as they are.
+ *
+ * @param file the ONNX file: bytes, a Blob, a Response or a URL; in Node a path too.
+ * @param adapter an adapter, whose layers have the names of PyTorch's modules, or a PEFT adapter: its folder or files.
+ * @param options where the values are, limits, and whether values may be NaN or infinite.
+ * @throws LoRAError of code `ERR_MISFIT` if a module has no product, or one of another size: the message lists the
+ *     products of the file; `ERR_UNSUPPORTED` if a part of the adapter is no product, such as DoRA or a module that is
+ *     saved whole; `ERR_DAMAGED` if a file is damaged; `ERR_NUMERIC` if a value is not finite or too large for float16.
+ * @example
+ *     const {file, inputs} = await adaptONNX('onnx/model_q4.onnx', 'out/peft-adapter');
+ *     const feeds = Object.entries(inputs).map(([name, {type, data, dims}]) => [name, new ort.Tensor(type, data, dims)]);
+ * @experimental
+ */
+export async function adaptONNX(
+  file: ONNXSource,
+  adapter: Adapter | PEFTSource,
+  options: AdaptONNXOptions = {},
+): Promise<AdaptedONNX> {
+  checkOptions(options, {
+    ...{mode: true, dataFile: true, prefix: true, maxBytes: true, signal: true, onProgress: true},
+    allowNonFinite: true,
+  });
+  const {mode = 'inputs', dataFile, prefix} = options;
+  if (!['inputs', 'data'].includes(mode)) {
+    throw new LoRAError(`mode must be 'inputs' or 'data', got ${show(mode)}.`);
+  }
+  if (dataFile !== undefined && (mode !== 'data' || typeof dataFile !== 'string' || !/^[^/\\]+$/.test(dataFile))) {
+    throw new LoRAError(`dataFile must be the name of a file, for {mode: 'data'}, got ${show(dataFile)}.`);
+  }
+  if (prefix !== undefined && (typeof prefix !== 'string' || prefix === '')) {
+    throw new LoRAError(`prefix must be the path of a module, such as 'model.encoder', got ${show(prefix)}.`);
+  }
+  checkLimits({...options});
+  const {adaptFile} = await import('./adaptFile');
+  return adaptFile(file, adapter, options);
+}
