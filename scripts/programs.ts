@@ -72,6 +72,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       language: ['checkSmolLM2', 'checkLlamaCpp', 'checkHeaders']
         .map(name => `tsx test/extensions/language/${name}.ts`)
         .join(' && '),
+      lastmile: 'tsx test/extensions/onnx/checkLastMile.ts',
       'late-kernels': 'tsx test/backends/parts/run.ts',
       'models-cpu': 'LORA_MODELS=all jest --selectProjects slow -- models.slow',
       mutants: 'tsx scripts/mutants/run.ts',

@@ -1,0 +1,80 @@
+// Puts adapters beside files of tiny decoders that onnxruntime-genai's model builder and optimum write, and compares
+// them in ONNX Runtime with PEFT: `npm run check -- lastmile`.
+
+import {execFileSync, spawnSync} from 'node:child_process';
+import {copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import process from 'node:process';
+import {builderPython, optimumPython} from '../../../scripts/pythonEnvironments';
+import {adaptONNX} from '../../../src/onnx';
+
+/** The models that each exporter writes, by the versions that are installed. */
+const BUILT = ['llama', 'qwen2', 'qwen3', 'mistral'].flatMap(model =>
+  // Its attention with norms of queries and keys runs in float16 on cards alone.
+  ['fp32', 'int4', ...(model === 'qwen3' ? [] : ['fp16'])].map(type => ({model, type})),
+);
+const EXPORTED = ['llama', 'qwen3', 'phi3'];
+const QUANTIZED = 'llama';
+
+function run(program: string, ...args: string[]): void {
+  execFileSync(program, args, {stdio: ['ignore', 'ignore', 'pipe'], maxBuffer: 2 ** 28});
+}
+
+/** Writes a file with an adapter, next to copies of its data files, and the adapter's factors. */
+async function adapt(folder: string, adapter: string, to: string) {
+  mkdirSync(to, {recursive: true});
+  readdirSync(folder)
+    .filter(name => name.includes('data'))
+    .forEach(name => copyFileSync(join(folder, name), join(to, name)));
+  const {file, inputs} = await adaptONNX(readFileSync(join(folder, 'model.onnx')), {
+    config: readFileSync(join(adapter, 'adapter_config.json'), 'utf8'),
+    weights: readFileSync(join(adapter, 'adapter_model.safetensors')),
+  });
+  const factors = Object.entries(inputs).map(([name, {data, ...input}]) => {
+    return [name, {...input, data: Buffer.from(data.buffer).toString('hex')}];
+  });
+  const paths = {adapted: join(to, 'model.onnx'), factors: join(to, 'factors.json')};
+  writeFileSync(paths.adapted, file);
+  writeFileSync(paths.factors, JSON.stringify(Object.fromEntries(factors)));
+  return paths;
+}
+
+async function main(): Promise<void> {
+  const out = mkdtempSync(join(tmpdir(), 'lastmile-'));
+  process.on('exit', () => rmSync(out, {recursive: true}));
+  const [builder, optimum] = [builderPython(), optimumPython()];
+  run(builder, 'test/python/make_lastmile.py', 'models', out);
+  const files: {name: string; model: string; folder: string}[] = [];
+  for (const {model, type} of BUILT) {
+    const folder = join(out, `${model}-builder-${type}`);
+    const provider = type === 'fp16' ? 'cuda' : 'cpu';
+    const options = ['-i', join(out, model), '-o', folder, '-p', type, '-e', provider, '-c', join(out, 'cache')];
+    run(builder, '-m', 'onnxruntime_genai.models.builder', ...options);
+    files.push({name: `builder ${model} ${type}`, model, folder});
+  }
+  for (const model of EXPORTED) {
+    const folder = join(out, `${model}-optimum`);
+    const task = ['--task', 'text-generation-with-past', '--no-post-process'];
+    run(optimum, '-m', 'optimum.commands.optimum_cli', 'export', 'onnx', '--model', join(out, model), ...task, folder);
+    files.push({name: `optimum ${model} fp32`, model, folder});
+  }
+  const quantized = join(out, `${QUANTIZED}-optimum`);
+  run(optimum, 'test/python/make_lastmile.py', 'quantize', join(quantized, 'model.onnx'), quantized);
+  ['q4', 'q8'].forEach(type =>
+    files.push({name: `optimum ${QUANTIZED} ${type}`, model: QUANTIZED, folder: join(quantized, type)}),
+  );
+  const cases = [];
+  for (const {name, model, folder} of files) {
+    for (const kind of ['qv', 'all']) {
+      const adapter = `${model}-${kind}`;
+      const paths = await adapt(folder, join(out, adapter), `${folder}-${kind}`);
+      cases.push({name: `${name}, ${kind}`, model, adapter, file: join(folder, 'model.onnx'), ...paths});
+    }
+  }
+  writeFileSync(join(out, 'cases.json'), JSON.stringify(cases));
+  const {status} = spawnSync(builder, ['test/python/check_lastmile.py', out], {stdio: 'inherit'});
+  process.exitCode = status ?? 1;
+}
+
+void main();
