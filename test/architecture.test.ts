@@ -274,9 +274,12 @@ describe('in src', () => {
     expect([...new Set([...others].flatMap(packages))]).toEqual(['@tensorflow/tfjs']);
   });
 
-  test('records load errors alone, and not TensorFlow', () => {
-    const loaded = [...filesFrom('records', 'loads')];
-    expect(loaded.filter(path => partOf(path) !== 'records')).toEqual(['platform/errors']);
+  test.each([
+    ['records', ['platform/errors']],
+    ['worker', ['platform/errors', 'platform/signals']],
+  ])('%s loads errors alone, and not TensorFlow', (entry, files) => {
+    const loaded = [...filesFrom(entry, 'loads')];
+    expect(loaded.filter(path => partOf(path) !== entry).sort()).toEqual(files);
     expect(loaded.flatMap(path => BY_PATH.get(path)!.loads).filter(name => !BY_PATH.has(name))).toEqual([]);
   });
 

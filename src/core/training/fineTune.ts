@@ -294,8 +294,8 @@ function compile(model: tf.LayersModel, options: FineTuneOptions): void {
   if (current !== undefined && current !== compiledHere.get(model)) {
     if (names.length > 0) {
       throw new LoRAError(
-        `The model is compiled already, so ${listed(names)} would have no effect. Leave this out, or pass a model that ` +
-          'is not compiled.',
+        `The model is compiled already, so ${listed(names)} would have no effect. Leave this out, or pass a model ` +
+          'that is not compiled.',
       );
     }
     return;

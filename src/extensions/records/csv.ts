@@ -7,8 +7,8 @@ export interface Row {
 }
 
 /**
- * The rows of a table as RFC 4180 describes it: cells in quotes may contain delimiters, line breaks, and quotes that are
- * doubled. Lines may end as on any system, the last one without an ending; empty lines are no rows.
+ * The rows of a table as RFC 4180 describes it: cells in quotes may contain delimiters, line breaks, and doubled
+ * quotes. Lines may end as on any system, the last one without an ending; empty lines are no rows.
  */
 export function rowsOf(text: string, delimiter: string): Row[] {
   const rows: Row[] = [];

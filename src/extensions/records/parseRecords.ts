@@ -92,18 +92,18 @@ const COLUMNS = [
 ];
 
 /**
- * Parses records of examples: JSON lines, a JSON array, or a table with a row of names, as CSV (also with semicolons) or
- * TSV. Chats may be in the form of ShareGPT, `{conversations: [{from, value}]}`, or of Alpaca, `{instruction, input,
- * output}`, which become messages.
+ * Parses records of examples: JSON lines, a JSON array, or a table whose first line has names, as CSV (also with
+ * semicolons) or TSV. Chats may have the form of ShareGPT, `{conversations: [{from, value}]}`, or of Alpaca,
+ * `{instruction, input, output}`; both become messages.
  *
  * @param source the text, or a file of it, in UTF-8 or with a byte order mark.
  * @param options what the records are for, and whether those that are not understood are left out.
- * @returns a promise of the records, as `encodeChats`, `encodeExamples`, `encodePairs` and `encodePreferences` take them;
- *     which form they had; and which were left out.
- * @throws LoRAError `ERR_DAMAGED` with each line that was not understood (all are in `faults`), also for an unknown role
- *     and for a record of another kind than the first; `ERR_OPTION` if it is neither text nor file.
+ * @returns a promise of the records, as `encodeChats`, `encodeExamples`, `encodePairs` and `encodePreferences` take
+ *     them; which form they had; and which were left out.
+ * @throws LoRAError `ERR_DAMAGED` with each line that was not understood (all are in `faults`), also for an unknown
+ *     role and for a record of another kind than the first; `ERR_OPTION` if it is neither text nor file.
  * @example
- * const {records} = await parseRecords('text,label\nWhat a film!,positive\n"Long, and dull",negative', {kind: 'examples'});
+ * const {records} = await parseRecords('text,label\nGood,positive\n"Long, and dull",negative', {kind: 'examples'});
  * @experimental
  */
 export async function parseRecords<Kind extends keyof RecordKinds = keyof RecordKinds>(
@@ -224,8 +224,8 @@ function tableIn(text: string): {format: 'CSV' | 'TSV'; entries: Entry[]} {
   const columns = (names?.cells ?? []).map(name => name.trim().toLowerCase());
   if (names !== undefined && !columns.some(name => COLUMNS.includes(name))) {
     throw damagedError(
-      `The text is neither JSON nor a table with names of columns in its first line, such as text,label: ${brief(head)}. ` +
-        `Records are ${EXPECTED}.`,
+      'The text is neither JSON nor a table with names of columns in its first line, such as text,label: ' +
+        `${brief(head)}. Records are ${EXPECTED}.`,
     );
   }
   const labels = rows.map(({cells}) => cells[columns.indexOf('label')] ?? '');
