@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {misfitError} from '../errors';
 
 /** Marks a backend that is repaired, shared by all copies of the library in a process. */
 const BRAND = Symbol.for('tfjs-lora.repaired');
@@ -63,7 +64,7 @@ function repairPrograms(backend: Backend): void {
     }
     if (shaderKey === 'gather' && aShape?.[2] === 0 && !outputShape.includes(0)) {
       inputs.forEach(({dataId}) => backend.disposeData(dataId)); // the kernel's reshaped inputs
-      throw new Error('GatherV2: an axis of length 0 has no index.');
+      throw misfitError('tf.gather cannot take indices along an axis of length 0.');
     }
     return run(program, inputs, ...call);
   };
