@@ -52,6 +52,21 @@ test.each(['lora', 'dora', 'loha'] as const)('%s predicts with the kernels of a 
   expect(own).toEqual(expected.filter(({name}) => !name.endsWith('__op')));
 });
 
+test.each([
+  [256, true],
+  [257, false],
+])('whether a kernel of 512 × %i is kept with its update for predictions: %s', async (units, isKept) => {
+  const base = tf.sequential({layers: [tf.layers.dense({units, inputShape: [512]})]});
+  const adapted = applyLoRA(base, {rank: 2});
+  const input = tf.ones([1, 512]);
+  tf.dispose(adapted.predict(input)); // computes what is kept
+  const [withUpdate, stock] = [
+    await kernelsOf(() => adapted.predict(input)),
+    await kernelsOf(() => base.predict(input)),
+  ];
+  expect(withUpdate.length <= stock.length).toBe(isKept);
+});
+
 test('what is kept for predictions follows the factors, their strength and the weights', async () => {
   const base = network();
   const given = [x(), tf.ones([1, 5])] as const;

@@ -301,6 +301,26 @@ describe.each(BACKENDS)('on %s', backend => {
   const named = (kernels: KernelRun[], name: string) =>
     kernels.filter(kernel => kernel.name === name).map(({output}) => output);
 
+  test.each([
+    ['outputs', 6, 6, 5, 2],
+    ['the kernel', 7, 6, 5, 2],
+    ['outputs', 4, 6, 4, 2], // so few outputs that the kernel is small
+    ['the kernel', 5, 6, 4, 2],
+    ['outputs', 3, 3, 4, 2],
+    ['the kernel', 4, 3, 4, 2],
+  ])(
+    'the update goes to %s for %i rows, %i inputs and %i outputs at rank %i',
+    async (what, rows, fanIn, fanOut, rank) => {
+      const [kernel, a, b] = [tf.ones([fanIn, fanOut]), tf.ones([fanIn, rank]), tf.ones([rank, fanOut])];
+      const weights = {kernel, bias: null, separateBias: false, factors: {a, b, scaling: 1}};
+      const kernels = await kernelsOf(() =>
+        linear(denseOp, tf.ones([rows, fanIn]), weights, activationNamed('linear')),
+      );
+      const isProjected = kernels.some(({output}) => output === `${rows}×${rank}`); // x·A
+      expect(isProjected ? 'outputs' : 'the kernel').toBe(what);
+    },
+  );
+
   test('a frozen product computes no gradient of its kernel', async () => {
     const kernels = await runs({...dense, activation: 'linear'}, ['x'], true);
     expect(named(kernels, 'BatchMatMul')).toEqual(['4×5']);
