@@ -3,7 +3,7 @@ import {copyFileSync, linkSync, renameSync, rmSync} from 'node:fs';
 import {mkdir} from 'node:fs/promises';
 import {basename, dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {damagedError, ioError, messageOf, prefixed, unsupportedError} from '../platform/errors';
+import {damagedError, ioError, isRecord, messageOf, prefixed, unsupportedError} from '../platform/errors';
 import {concatenate} from '../platform/formats/byteReader';
 import {formatError} from '../platform/formats/explained';
 import {otherFormat} from '../platform/formats/otherFormats';
@@ -89,10 +89,6 @@ function parse(json: string, text: Buffer): tf.io.ModelJSON {
     );
   }
   return model as unknown as tf.io.ModelJSON;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isManifest(value: unknown): value is Group[] {

@@ -61,8 +61,8 @@ async function refusePickle(folder: string): Promise<void> {
   const names = await readdir(folder).catch((): string[] => []);
   if (names.includes('adapter_model.bin') && !names.includes(PEFT_FILES.weights)) {
     throw unsupportedError(
-      `${join(folder, 'adapter_model.bin')} is a pickle of PyTorch, which can run code when it is read. Convert it in ` +
-        'Python: load the adapter with PeftModel.from_pretrained, and save it with ' +
+      `${join(folder, 'adapter_model.bin')} is a pickle of PyTorch, which can run code when it is read. Convert it ` +
+        'in Python: load the adapter with PeftModel.from_pretrained, and save it with ' +
         `model.save_pretrained(folder, safe_serialization=True), which writes ${PEFT_FILES.weights}.`,
     );
   }

@@ -99,22 +99,11 @@ function transform({inputs: {image, transforms}, attrs, backend}: TransformCall)
   );
 }
 
-interface KernelGradientInputs {
-  readonly x: tf.Tensor4D;
-  readonly dy: tf.Tensor4D;
-}
-
-interface KernelGradientAttributes {
-  readonly strides: number | [number, number];
-  readonly dataFormat: string;
-  readonly filterShape: readonly number[];
-}
-
 /**
  * The gradient of a convolution's kernel. TensorFlow's writes beyond its memory where the kernel is smaller than its
  * stride and no window reads the last rows or columns of the input. It is given the input without them.
  */
-const kernelGradient = wrappedKernel<KernelGradientInputs, KernelGradientAttributes, tf.Tensor>(
+const kernelGradient = wrappedKernel<Record<'x' | 'dy', tf.Tensor4D>, tf.Conv2DBackpropFilterAttrs, tf.Tensor>(
   tf.Conv2DBackpropFilter,
   stock => call => {
     const {x, dy} = call.inputs;

@@ -36,11 +36,7 @@ export function conv3dInputGradient(
     );
     const before = i * geometry.dilations[0];
     const after = (length - 1 - i) * geometry.dilations[0];
-    return tf.pad(spread, [
-      [0, 0],
-      [before, after],
-      [0, 0],
-    ]);
+    return padOrCrop(spread, [before, after]);
   });
   const gradient = tf.reshape<tf.Rank.R5>(
     ofDepths.reduce((sum, one) => tf.add(sum, one)),

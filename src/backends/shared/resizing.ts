@@ -57,15 +57,10 @@ export function resizeGradient(dy: tf.Tensor, shape: readonly number[], parts: P
     const [, height = 0, width = 0] = dy.shape;
     const rows = resizingMatrix(h, height, parts, alignment);
     const columns = resizingMatrix(w, width, parts, alignment);
-    const across = multiplied(byLast(dy, 2), columns); // [n, height, c, width] · [width, w]
+    const across = multiplied(tf.transpose(dy, [0, 1, 3, 2]), columns); // [n, height, c, width] · [width, w]
     const down = multiplied(tf.transpose(across, [0, 3, 2, 1]), rows); // [n, w, c, height] · [height, h]
     return tf.reshape(tf.transpose(down, [0, 3, 1, 2]), [n, h, w, c]);
   });
-}
-
-interface Gradients {
-  readonly images: tf.Tensor;
-  readonly dy: tf.Tensor;
 }
 
 /** The kernel of a resize's gradient, with the alignments that the backend gets wrong for some images. */
@@ -74,7 +69,7 @@ export function resizeGradientKernel(
   parts: Parts,
   isWrong: (alignment: Alignment, shape: readonly number[]) => boolean,
 ): OwnKernel {
-  return wrappedKernel<Gradients, Alignment>(name, stock => call => {
+  return wrappedKernel<Record<'images' | 'dy', tf.Tensor>, Alignment>(name, stock => call => {
     const {
       inputs: {images, dy},
       attrs,
@@ -87,11 +82,4 @@ export function resizeGradientKernel(
 function multiplied(x: tf.Tensor, matrix: tf.Tensor2D): tf.Tensor {
   const [from, to] = matrix.shape;
   return tf.reshape(tf.matMul(tf.reshape(x, [-1, from]), matrix), [...x.shape.slice(0, -1), to]);
-}
-
-/** Images with the given axis exchanged for the channels. */
-function byLast(x: tf.Tensor, axis: number): tf.Tensor {
-  const order = [0, 1, 2, 3];
-  [order[axis], order[3]] = [3, axis];
-  return tf.transpose(x, order);
 }

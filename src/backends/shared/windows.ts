@@ -20,12 +20,7 @@ export function poolInfo(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMod
 export function pooling2D(x: tf.Tensor, attrs: tf.MaxPoolGradAttrs): Pooling {
   const info = poolInfo(x, attrs);
   tf.util.assertNonNegativeIntegerDimensions(info.outShape);
-  return {
-    batch: info.batchSize,
-    channels: info.inChannels,
-    outShape: info.outShape,
-    axes: [{input: 1, output: 1, kernel: 1, stride: 1, before: 0}, ...planeAxes(info)],
-  };
+  return poolingOf(info, {input: 1, output: 1, kernel: 1, stride: 1, before: 0});
 }
 
 export function pooling3D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPool3DGradAttrs): Pooling {
@@ -37,17 +32,13 @@ export function pooling3D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMo
     pad,
     dimRoundingMode,
   );
-  return {
-    batch: info.batchSize,
-    channels: info.inChannels,
-    outShape: info.outShape,
-    axes: [axisOf(info, 'Depth', info.padInfo.front), ...planeAxes(info)],
-  };
+  return poolingOf(info, axisOf(info, 'Depth', info.padInfo.front));
 }
 
-function planeAxes(info: tf.backend_util.Conv2DInfo | tf.backend_util.Conv3DInfo): [height: Axis, width: Axis] {
-  const {top, left} = info.padInfo;
-  return [axisOf(info, 'Height', top), axisOf(info, 'Width', left)];
+function poolingOf(info: tf.backend_util.Conv2DInfo | tf.backend_util.Conv3DInfo, depth: Axis): Pooling {
+  const {batchSize: batch, inChannels: channels, outShape, padInfo} = info;
+  const axes = [depth, axisOf(info, 'Height', padInfo.top), axisOf(info, 'Width', padInfo.left)] as const;
+  return {batch, channels, outShape, axes};
 }
 
 /** Calls `visit` for each window, with the positions of its first channel in `x` [n, d, h, w, c], and their number. */

@@ -1,4 +1,4 @@
-import {damagedError, listed, tooLargeError, unsupportedError} from '../../platform/errors';
+import {damagedError, isRecord, listed, tooLargeError, unsupportedError} from '../../platform/errors';
 import {shortName} from '../../platform/tfjs/configs';
 import type {HeadConfig} from './adapter';
 
@@ -94,7 +94,6 @@ function essence(head: HeadConfig | undefined): string {
     if (key === 'trainable' || /(?:Initializer|Regularizer|Constraint)$/.test(key)) {
       return undefined;
     }
-    const isRecord = typeof value === 'object' && value !== null && !Array.isArray(value);
-    return isRecord ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) : value;
+    return isRecord(value) ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) : value;
   });
 }

@@ -73,8 +73,8 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
     reason:
       narrow.length === 0
         ? `${place}, which comes before "${head.outboundLayer.name}", the last layer with weights.`
-        : `${place}, which gives ${widthOf(chain[featuresAt]?.outputTensors[0]) ?? '?'} features. What follows is narrower: ` +
-          `${listed(widths)}.`,
+        : `${place}, which gives ${widthOf(chain[featuresAt]?.outputTensors[0]) ?? '?'} features. The layers after ` +
+          `it are narrower: ${listed(widths)}.`,
   };
 }
 

@@ -68,19 +68,17 @@ export interface WeightSpec {
   trainable?: boolean;
 }
 
-/** The values that an operation uses besides its first input. */
-export interface OperationCall {
-  inputs: readonly tf.Tensor[];
-  weights: Readonly<Record<string, tf.Tensor | undefined>>;
-  mask: tf.Tensor | null | undefined;
-}
-
 /** The values that a formula uses besides its first input. */
 export interface FormulaCall<T> {
   weights: Readonly<Record<string, T | undefined>>;
   mask: T | null | undefined;
   /** The shape of the first input. */
   shape: tf.Shape;
+}
+
+/** The values that an operation uses besides its first input. */
+export interface OperationCall extends Omit<FormulaCall<tf.Tensor>, 'shape'> {
+  inputs: readonly tf.Tensor[];
 }
 
 interface OperationShapes {

@@ -15,6 +15,12 @@ export function wrapperKind(layer: tf.layers.Layer): WrapperKind | undefined {
   return (layer as {[WRAPPER_KIND]?: WrapperKind} | null)?.[WRAPPER_KIND];
 }
 
+/** Whether a layer that contains no others has weights that train, and so may differ from the original's. */
+export function trains(layer: tf.layers.Layer): boolean {
+  const kind = wrapperKind(layer);
+  return kind !== undefined && kind !== 'frozen';
+}
+
 /** The stock or custom layer that `layer` is or wraps. */
 export function baseOf(layer: tf.layers.Layer): tf.layers.Layer {
   return wrapperKind(layer) === undefined ? layer : (layer as tf.layers.Layer & {baseLayer: tf.layers.Layer}).baseLayer;

@@ -4,7 +4,7 @@ import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../plat
 import {markHead} from '../head/headPlace';
 import {type BorrowingLayer, borrowing} from '../layers/borrowingLayer';
 import {isLoRALayer} from '../layers/loraLayer';
-import {baseOf, wrapperKind} from '../layers/layerMarks';
+import {baseOf, trains} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
 import {disposeModel} from '../rewire/dispose';
 import {recordOf, restoreStructure} from '../rewire/record';
@@ -48,7 +48,7 @@ export function mergeEach(model: tf.LayersModel, transfer: Unwrapping['transfer'
         return layer.mergedEntry();
       }
       const base = isWrapper(layer) ? layer.baseEntry() : entry;
-      return changes(layer) ? withoutConstraints(base) : base;
+      return trains(layer) ? withoutConstraints(base) : base;
     },
     transfer,
   });
@@ -135,7 +135,7 @@ function unwrap(model: tf.LayersModel, {entryOf, transfer}: Unwrapping): tf.Laye
 async function checked(model: tf.LayersModel, merged: tf.LayersModel, step: Step): Promise<tf.LayersModel> {
   const changed = new Set(
     adaptedSites(model)
-      .filter(({layer}) => changes(layer))
+      .filter(({layer}) => trains(layer))
       .map(({path}) => path),
   );
   const broken: string[] = [];
@@ -167,10 +167,4 @@ function partedFrom(layer: tf.layers.Layer): BorrowingLayer | undefined {
   const owns = (candidate: tf.layers.Layer | undefined) =>
     candidate && isLoRALayer(candidate) && !candidate.method.reachesBorrowers;
   return [layer, base?.lender].some(owns) ? base : undefined;
-}
-
-/** Whether a layer differs from the original's. */
-function changes(layer: tf.layers.Layer): boolean {
-  const kind = wrapperKind(layer);
-  return kind !== undefined && kind !== 'frozen';
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError} from '../../platform/errors';
 import {isInHead, newLayersOf} from '../head/headPlace';
-import {wrapperKind} from '../layers/layerMarks';
+import {trains} from '../layers/layerMarks';
 import {recordOf} from '../rewire/record';
 import {callsOf, childrenOf, type Site, sitesOf} from '../rewire/walk';
 import {isContainer} from '../../platform/tfjs/checkModel';
@@ -151,12 +151,6 @@ class Splitter {
 /** Whether a test is true for a layer, or for one inside it. */
 function holds(layer: tf.layers.Layer, test: (layer: tf.layers.Layer) => boolean): boolean {
   return childrenOf(layer)?.some(child => holds(child, test)) ?? test(layer);
-}
-
-/** Whether a layer that contains no others has trainable weights. */
-function trains(layer: tf.layers.Layer): boolean {
-  const kind = wrapperKind(layer);
-  return kind !== undefined && kind !== 'frozen';
 }
 
 function like({shape, dtype}: tf.SymbolicTensor): tf.SymbolicTensor {

@@ -79,7 +79,7 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
     .map(({path, layer}) => ({
       path,
       className: shortName(baseOf(layer).getClassName()),
-      reason: reasonSkipped(baseOf(layer)),
+      reason: reasonNotAdaptable(baseOf(layer), false) ?? 'It is not among the targets.',
     }));
   const pathsOf = (kind: WrapperKind) => sites.filter(({layer}) => wrapperKind(layer) === kind).map(({path}) => path);
   return printable({
@@ -153,10 +153,6 @@ function summariesOf(path: string, layer: LoRALayer, askedRank: number | undefin
     // Trainable parameters of the base are counted with the first kernel.
     trainableParameters: trainableParameters + (i === 0 ? trainableBase : 0),
   }));
-}
-
-function reasonSkipped(layer: tf.layers.Layer): string {
-  return reasonNotAdaptable(layer, false) ?? 'It is not among the targets.';
 }
 
 /** The parameters of a layer: its base's and its factors, without originals that it may keep. */

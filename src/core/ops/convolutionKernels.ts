@@ -32,7 +32,7 @@ export const conv2dGradients = /* @__PURE__ */ gradientsBy(tf.Conv2DBackpropInpu
   dataFormat: 'NHWC',
 });
 
-/** The gradients of depthwise convolutions without dilation: `out` is `in·mult`, and the filter `[kh, kw, in, mult]`. */
+/** The gradients of undilated depthwise convolutions: `out` is `in·mult`, and the filter `[kh, kw, in, mult]`. */
 export const depthwiseGradients = /* @__PURE__ */ gradientsBy(
   tf.DepthwiseConv2dNativeBackpropInput,
   tf.DepthwiseConv2dNativeBackpropFilter,

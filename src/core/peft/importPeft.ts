@@ -10,7 +10,7 @@ import type {LayerConfig} from '../layers/layerConfig';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
-import type {Strength} from '../methods/method';
+import type {Method, Strength} from '../methods/method';
 import {resolveStrength, scalingOf} from '../methods/lora';
 import {allMethods, methodOf, namedIn} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
@@ -134,13 +134,7 @@ export async function readPEFTFor(
     }
     if (stored !== undefined) {
       const {method, strength, values: storedValues} = readStored(form, stored, layer, shared);
-      config.layers[path] = {
-        className: classInAdapters(layer.getClassName()),
-        ...namedIn(methodOf(method)),
-        ...strength,
-        freezeBaseLayer: true,
-        ...(bias !== undefined && {trainBias: true}),
-      };
+      config.layers[path] = frozenConfig(layer, methodOf(method), strength, bias !== undefined);
       Object.entries(storedValues).forEach(([name, parameter]) => values.set(`${path}/${name}`, parameter));
     }
     if (update !== undefined) {
@@ -148,13 +142,7 @@ export async function readPEFTFor(
       const {magnitude} = update;
       const start = init === undefined || update.embedding ? undefined : await startOf(init, site, strength);
       const trainBias = bias !== undefined || update.bias !== undefined;
-      config.layers[path] = {
-        className: classInAdapters(layer.getClassName()),
-        ...namedIn(methodOf(magnitude ? 'dora' : start && init)),
-        ...strength,
-        freezeBaseLayer: true,
-        ...(trainBias && {trainBias}),
-      };
+      config.layers[path] = frozenConfig(layer, methodOf(magnitude ? 'dora' : start && init), strength, trainBias);
       const named = {
         ...{lora_A: a, lora_B: b},
         ...(start && {lora_A0: start.a, lora_B0: start.b}),
@@ -169,6 +157,17 @@ export async function readPEFTFor(
       }
     }
   }
+}
+
+/** The config of a layer whose base does not train. */
+function frozenConfig(layer: tf.layers.Layer, method: Method, strength: Strength, trainBias = false): LayerConfig {
+  return {
+    className: classInAdapters(layer.getClassName()),
+    ...namedIn(method),
+    ...strength,
+    freezeBaseLayer: true,
+    ...(trainBias && {trainBias}),
+  };
 }
 
 /** An update of another type than `LORA`, for a layer that can have one. */
@@ -208,8 +207,7 @@ function tokensConfig(layer: tf.layers.Layer, tokens: number[]): LayerConfig {
   if (method === undefined) {
     throw new LoRAError('Tokens that train need a method of tfjs-lora/transformers: import that first.');
   }
-  const layerConfig = {...namedIn(method), ...resolveStrength({rank, tokens}), freezeBaseLayer: true};
-  return {className: classInAdapters(layer.getClassName()), ...layerConfig};
+  return frozenConfig(layer, method, resolveStrength({rank, tokens}));
 }
 
 /** The changes of token embeddings. PEFT stores the changed embeddings. */

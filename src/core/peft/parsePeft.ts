@@ -71,18 +71,14 @@ export async function parsePEFT(
 ): Promise<ParsedPEFT> {
   const {config, weights} = files;
   const read = readPEFTConfig(config, warn, budget);
-  if (isPickle(weights)) {
+  // PyTorch's own files are ZIP archives.
+  if (weights instanceof Uint8Array && weights[0] === 0x50 && weights[1] === 0x4b) {
     throw unsupportedError(
       'The weights are a pickle (adapter_model.bin), which can run code when it is read. Save the adapter in ' +
         'Python with save_pretrained(folder, safe_serialization=True) and import adapter_model.safetensors.',
     );
   }
   return groupTensors((await readSafetensors(weights)).tensors, read, budget);
-}
-
-/** Whether bytes begin as a ZIP archive, which PyTorch's own files are. */
-function isPickle(bytes: unknown): boolean {
-  return bytes instanceof Uint8Array && bytes[0] === 0x50 && bytes[1] === 0x4b;
 }
 
 function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTConfig, budget: Budget): ParsedPEFT {

@@ -66,8 +66,8 @@ export async function saveAdapter(
   const isPath = typeof place === 'string' && localFilesFor(place) !== undefined;
   if (!isPath || savePEFT === undefined) {
     throw unsupportedError(
-      `The format "peft" is a folder, which needs a path in Node, got ${typeof place === 'string' ? show(place) : kindOf(place)}. Elsewhere ` +
-        'exportPEFT(model) returns the contents of its files.',
+      `The format "peft" is a folder, which needs a path in Node, got ${typeof place === 'string' ? show(place) : kindOf(place)}. ` +
+        'Elsewhere exportPEFT(model) returns the contents of its files.',
     );
   }
   return savePEFT(source, place, options);

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {HeadConfig} from '../adapter/adapter';
 import {checkHeadConfig} from '../adapter/headConfig';
-import {damagedError} from '../../platform/errors';
+import {damagedError, isRecord} from '../../platform/errors';
 import {isWrapper} from '../layers/wrapperLayer';
 import {containersOf, sitesOf} from './walk';
 import {isContainer} from '../../platform/tfjs/checkModel';
@@ -61,9 +61,9 @@ function readRecord(text: string): AdaptationRecord {
   const isStructure = isRecordOf(
     structure,
     entry =>
-      isPlainObject(entry) &&
+      isRecord(entry) &&
       typeof entry.trainable === 'boolean' &&
-      (entry.metadata === undefined || isPlainObject(entry.metadata)),
+      (entry.metadata === undefined || isRecord(entry.metadata)),
   );
   if (!isStructure || !isRecordOf(capped, entry => Number.isSafeInteger(entry) && Number(entry) > 0)) {
     throw damagedError(`${damaged}: it must describe the original layers, and the ranks that were lowered. ${advice}`);
@@ -74,11 +74,7 @@ function readRecord(text: string): AdaptationRecord {
 }
 
 function isRecordOf(value: unknown, test: (entry: unknown) => boolean): value is Record<string, unknown> {
-  return isPlainObject(value) && Object.values(value).every(test);
-}
-
-function isPlainObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isRecord(value) && Object.values(value).every(test);
 }
 
 function ownOnly(value: Record<string, unknown>): Record<string, unknown> {

@@ -50,8 +50,8 @@ function refuseMixedLists(): void {
         list.some(isPlain)
       ) {
         throw new LoRAError(
-          'A list has callbacks of tfjs-lora and plain objects of functions, and tfjs accepts only one kind. Turn the ' +
-            'objects into callbacks: callbacks: [progress(), new tf.CustomCallback({onEpochEnd})].',
+          'A list has callbacks of tfjs-lora and plain objects of functions, and tfjs accepts only one kind. Turn ' +
+            'the objects into callbacks: callbacks: [progress(), new tf.CustomCallback({onEpochEnd})].',
         );
       }
       return stock.apply(this, args);

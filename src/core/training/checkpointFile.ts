@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {damagedError, LoRAError, show, unsupportedError} from '../../platform/errors';
+import {damagedError, isRecord, LoRAError, show, unsupportedError} from '../../platform/errors';
 import {checksumOf} from '../../platform/formats/checksum';
 import {findHandler, isSafetensors, placeOf} from '../storage/places';
 import {bytesOfSpecs, isSpec, joinedWeights} from '../storage/weightBytes';
@@ -131,7 +131,6 @@ function checkState(state: unknown): void {
   const {number, epoch, batch, step, config, optimizer, callbacks, random, seed} = (state ?? {}) as Partial<
     Record<keyof CheckpointState, unknown>
   >;
-  const isRecord = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
   if (
     ![number, epoch, batch, step].every(count => Number.isSafeInteger(count) && (count as number) >= 0) ||
     typeof config !== 'string' ||

@@ -45,7 +45,7 @@ export function accuracy(options: AccuracyOptions = {}): MetricFunction {
       topK === 1
         ? tf.equal(tf.argMax(rows, -1), numbers)
         : tf.any(tf.equal(tf.topk(rows, topK, false).indices, tf.expandDims(numbers, -1)), -1);
-    return counted(isFound, positions);
+    return [tf.sum(tf.mul(tf.cast(isFound, 'float32'), positions.counts)), tf.sum(positions.counts)];
   });
 }
 
@@ -143,11 +143,6 @@ function metric(
   const measure = withName(name, (targets, predictions) => tf.tidy(() => valueOf(...sumsOf(targets, predictions))));
   ofSums.set(measure, {sumsOf, valueOf});
   return measure;
-}
-
-/** How many counted positions fulfil a condition, and how many count. */
-function counted(isTrue: tf.Tensor, {counts}: Positions): [tf.Tensor, tf.Tensor] {
-  return [tf.sum(tf.mul(tf.cast(isTrue, 'float32'), counts)), tf.sum(counts)];
 }
 
 /** The metrics of class indices by name. */

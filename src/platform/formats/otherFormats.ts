@@ -34,8 +34,8 @@ const FORMATS: readonly FileFormat[] = [
     'a TensorFlow Lite model',
     4,
     'TFL3',
-    'Convert it to ONNX with Python, python -m tf2onnx.convert --tflite model.tflite --output model.onnx, and load it ' +
-      'with fromONNX of tfjs-lora/onnx.',
+    'Convert it to ONNX with Python, python -m tf2onnx.convert --tflite model.tflite --output model.onnx, and load ' +
+      'it with fromONNX of tfjs-lora/onnx.',
   ),
   marked('a GGUF file', 0, 'GGUF', 'Load it with loadGGUF of tfjs-lora/language.'),
   marked('an ONNX Runtime model (.ort)', 4, 'ORTM', 'Use the ONNX file that it was made from.'),
@@ -80,8 +80,8 @@ const FORMATS: readonly FileFormat[] = [
     name: 'a JSON file',
     isOf: start => /^\s*[[{]\s*["{[\]}]/.test(start),
     way:
-      'Load the model.json of a model with loadKerasModel of tfjs-lora, or with tf.loadGraphModel and fromGraphModel of ' +
-      'tfjs-lora/graph.',
+      'Load the model.json of a model with loadKerasModel of tfjs-lora, or with tf.loadGraphModel and fromGraphModel ' +
+      'of tfjs-lora/graph.',
   },
   marked(
     'a pointer of Git LFS',

@@ -92,8 +92,8 @@ const fromFormer: Registrable['fromConfig'] = (ownClass, config, ...more: unknow
     const name = shortName(className);
     throw damagedError(
       `${show(config.name ?? name)} is read as ${className}, which earlier versions called ${name}: ` +
-        `${messageOf(error)} If it is of another class, call tf.serialization.registerClass with that before the model ` +
-        'is loaded.',
+        `${messageOf(error)} If it is of another class, call tf.serialization.registerClass with that before the ` +
+        'model is loaded.',
       {cause: error},
     );
   }
@@ -110,8 +110,8 @@ export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer
     const [, entry] = /^(tfjs-lora[^>]*)>/.exec(className) ?? [];
     const way = entry
       ? `Import it first: import '${entry}'.`
-      : `Call tf.serialization.registerClass(${className}) first, or import the part of tfjs-lora that has it, such as ` +
-        "'tfjs-lora/graph'.";
+      : `Call tf.serialization.registerClass(${className}) first, or import the part of tfjs-lora that has it, such ` +
+        "as 'tfjs-lora/graph'.";
     throw unsupportedError(`Layer "${config.name as string}" is a ${className}, which is not registered. ${way}`);
   }
   const [layerClass, fromConfig] = registered;

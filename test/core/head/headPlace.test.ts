@@ -29,13 +29,13 @@ const PLACES: [what: string, make: () => tf.LayersModel, at: string, reason: str
         dense('head', 5),
       ),
     'flat',
-    'The new head goes after "flat", which gives 16 features. What follows is narrower: hidden_1 (8), hidden_2 (4).',
+    'The new head goes after "flat", which gives 16 features. The layers after it are narrower: hidden_1 (8), hidden_2 (4).',
   ],
   [
     'the layer behind a wide one that narrows it',
     () => model(layers.dense({units: 12, inputShape: [20], name: 'wide'}), dense('narrow', 4), dense('head', 5)),
     'wide',
-    'The new head goes after "wide", which gives 12 features. What follows is narrower: narrow (4).',
+    'The new head goes after "wide", which gives 12 features. The layers after it are narrower: narrow (4).',
   ],
   [
     'no layer that is as wide as its input',
@@ -65,7 +65,7 @@ const PLACES: [what: string, make: () => tf.LayersModel, at: string, reason: str
       return tf.model({inputs: input, outputs: dense('head', 5).apply(narrow) as tf.SymbolicTensor});
     },
     'sum',
-    'The new head goes after "sum", which gives 6 features. What follows is narrower: narrow (3).',
+    'The new head goes after "sum", which gives 6 features. The layers after it are narrower: narrow (3).',
   ],
 ];
 

@@ -15,17 +15,7 @@ import {newKernel, wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
 import {isTakingGradient} from '../../../platform/tfjs/engine';
 
-interface Images {
-  readonly x: tf.Tensor4D;
-  readonly dy: tf.Tensor4D;
-}
-
-interface Gradients {
-  readonly dy: tf.Tensor4D;
-  readonly filter: tf.Tensor4D;
-}
-
-const conv2dBackpropFilter = newKernel<Images, tf.Conv2DBackpropFilterAttrs>(
+const conv2dBackpropFilter = newKernel<Record<'x' | 'dy', tf.Tensor4D>, tf.Conv2DBackpropFilterAttrs>(
   tf.Conv2DBackpropFilter,
   ({inputs: {x, dy}, attrs}) =>
     tf.tidy(() => {
@@ -35,7 +25,7 @@ const conv2dBackpropFilter = newKernel<Images, tf.Conv2DBackpropFilterAttrs>(
     }),
 );
 
-const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs>(
+const conv2dBackpropInput = wrappedKernel<Record<'dy' | 'filter', tf.Tensor4D>, tf.Conv2DBackpropInputAttrs>(
   tf.Conv2DBackpropInput,
   stock => call => {
     const {
@@ -63,20 +53,21 @@ const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs
   },
 );
 
-const depthwiseBackpropFilter = newKernel<Images, tf.DepthwiseConv2dNativeBackpropFilterAttrs>(
+const depthwiseBackpropFilter = newKernel<Record<'x' | 'dy', tf.Tensor4D>, tf.DepthwiseConv2dNativeBackpropFilterAttrs>(
   tf.DepthwiseConv2dNativeBackpropFilter,
   ({inputs: {x, dy}, attrs}) => depthwiseConv2dFilterGradient(x, dy, attrs.filterShape, attrs),
 );
 
-const depthwiseBackpropInput = newKernel<Gradients, tf.DepthwiseConv2dNativeBackpropInputAttrs>(
-  tf.DepthwiseConv2dNativeBackpropInput,
-  ({inputs: {dy, filter}, attrs}) => depthwiseConv2dInputGradient(dy, filter, attrs.inputShape, attrs),
+const depthwiseBackpropInput = newKernel<
+  Record<'dy' | 'filter', tf.Tensor4D>,
+  tf.DepthwiseConv2dNativeBackpropInputAttrs
+>(tf.DepthwiseConv2dNativeBackpropInput, ({inputs: {dy, filter}, attrs}) =>
+  depthwiseConv2dInputGradient(dy, filter, attrs.inputShape, attrs),
 );
 
 /**
  * `tf.conv2dTranspose` takes an output of another batch size. Images that the input lacks are NaN, as on cpu; the
- * backend
- * reads beyond the images.
+ * backend reads beyond the images.
  */
 function ofOtherBatch(
   dy: tf.Tensor4D,

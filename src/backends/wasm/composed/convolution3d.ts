@@ -5,42 +5,32 @@ import type {ConvSettings} from '../../shared/geometry';
 import type {OwnKernel} from '../../shared/registration';
 import {wrappedKernel} from '../../shared/kernel';
 
-interface Gradients {
-  readonly dy: tf.Tensor5D;
-  readonly filter: tf.Tensor5D;
-}
-
-interface Volumes {
-  readonly x: tf.Tensor5D;
-  readonly dy: tf.Tensor5D;
-}
-
 interface Attributes {
   readonly strides: number | Triple;
   readonly pad: 'valid' | 'same';
 }
 
 /** The gradient of a 3-D convolution in its input, also a transposed convolution. The backend's own is wrong. */
-const conv3dBackpropInput = wrappedKernel<Gradients, Attributes & Pick<tf.Conv3DBackpropInputV2Attrs, 'inputShape'>>(
-  tf.Conv3DBackpropInputV2,
-  stock => call => {
-    const {
-      inputs: {dy, filter},
-      attrs,
-    } = call;
-    const geometry = geometryOf(attrs);
-    const [, ...strides] = geometry.strides;
-    const {outShape} = tf.backend_util.computeConv3DInfo(attrs.inputShape, filter.shape, attrs.strides, 1, attrs.pad);
-    if (dy.shape.some((size, i) => size < (outShape[i] as number))) {
-      return stock(call);
-    }
-    return tf.tidy(() =>
-      conv3dInputGradient(cropTo(dy, outShape), filter, attrs.inputShape, geometry, (images, taps, shape) =>
-        conv2dInputGradient(images, adjointKernel(taps), shape, {strides, pad: 'valid'}),
-      ),
-    );
-  },
-);
+const conv3dBackpropInput = wrappedKernel<
+  Record<'dy' | 'filter', tf.Tensor5D>,
+  Attributes & Pick<tf.Conv3DBackpropInputV2Attrs, 'inputShape'>
+>(tf.Conv3DBackpropInputV2, stock => call => {
+  const {
+    inputs: {dy, filter},
+    attrs,
+  } = call;
+  const geometry = geometryOf(attrs);
+  const [, ...strides] = geometry.strides;
+  const {outShape} = tf.backend_util.computeConv3DInfo(attrs.inputShape, filter.shape, attrs.strides, 1, attrs.pad);
+  if (dy.shape.some((size, i) => size < (outShape[i] as number))) {
+    return stock(call);
+  }
+  return tf.tidy(() =>
+    conv3dInputGradient(cropTo(dy, outShape), filter, attrs.inputShape, geometry, (images, taps, shape) =>
+      conv2dInputGradient(images, adjointKernel(taps), shape, {strides, pad: 'valid'}),
+    ),
+  );
+});
 
 /** `tf.conv3dTranspose` may have an output whose convolution is smaller than `dy`. The rest of `dy` is not read. */
 function cropTo(dy: tf.Tensor5D, shape: [number, number, number, number, number]): tf.Tensor5D {
@@ -48,19 +38,18 @@ function cropTo(dy: tf.Tensor5D, shape: [number, number, number, number, number]
 }
 
 /** The gradient of a 3-D convolution in its filter. The backend's own is wrong with strides. */
-const conv3dBackpropFilter = wrappedKernel<Volumes, Attributes & Pick<tf.Conv3DBackpropFilterV2Attrs, 'filterShape'>>(
-  tf.Conv3DBackpropFilterV2,
-  () =>
-    ({inputs: {x, dy}, attrs}) => {
-      const geometry = geometryOf(attrs);
-      const [, ...strides] = geometry.strides;
-      return tf.tidy(() =>
-        conv3dFilterGradient(x, dy, attrs.filterShape, geometry, (images, gradients, shape) =>
-          conv2dFilterGradient(images, gradients, shape, {strides, pad: 'valid'}),
-        ),
-      );
-    },
-);
+const conv3dBackpropFilter = wrappedKernel<
+  Record<'x' | 'dy', tf.Tensor5D>,
+  Attributes & Pick<tf.Conv3DBackpropFilterV2Attrs, 'filterShape'>
+>(tf.Conv3DBackpropFilterV2, () => ({inputs: {x, dy}, attrs}) => {
+  const geometry = geometryOf(attrs);
+  const [, ...strides] = geometry.strides;
+  return tf.tidy(() =>
+    conv3dFilterGradient(x, dy, attrs.filterShape, geometry, (images, gradients, shape) =>
+      conv2dFilterGradient(images, gradients, shape, {strides, pad: 'valid'}),
+    ),
+  );
+});
 
 /** The gradients of 3-D convolutions. */
 export const convolution3dKernels: readonly OwnKernel[] = [conv3dBackpropInput, conv3dBackpropFilter];

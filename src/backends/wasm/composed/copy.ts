@@ -6,11 +6,6 @@ import type {OwnKernel} from '../../shared/registration';
 /** Shorter runs are copied value by value: `copyWithin` costs as much for one as for eight. */
 const SHORT_RUN = 8;
 
-interface SliceAttributes {
-  readonly begin: number | number[];
-  readonly size: number | number[];
-}
-
 /**
  * `Identity`, sharing the data as the other backends do. The backend's own copies them, and tfjs clones whatever it
  * keeps for a backward pass: the input and the output of nearly every step.
@@ -28,7 +23,7 @@ const identity = newKernel<{x: tf.TensorInfo}, object>(tf.Identity, ({inputs: {x
 export const copyKernels: readonly OwnKernel[] = [
   identity,
 
-  wrappedKernel<{x: tf.Tensor}, SliceAttributes>(tf.Slice, stock => call => {
+  wrappedKernel<{x: tf.Tensor}, tf.SliceAttrs>(tf.Slice, stock => call => {
     const {inputs, attrs, backend} = call;
     if (!isNumeric(inputs.x)) {
       return stock(call);

@@ -16,11 +16,6 @@ import {
   positionsOfMaxima,
 } from '../../shared/windows';
 
-interface Gradient {
-  readonly dy: tf.Tensor;
-  readonly input: tf.Tensor;
-}
-
 /**
  * `AvgPool` makes −∞ of NaN on this backend. Each average that is −∞ is computed again.
  *
@@ -47,10 +42,10 @@ export const poolKernels: readonly OwnKernel[] = [
     }
     return means;
   }),
-  newKernel<Gradient, tf.MaxPoolGradAttrs>(tf.MaxPoolGrad, ({inputs, attrs, backend}) =>
+  newKernel<Record<'dy' | 'input', tf.Tensor>, tf.MaxPoolGradAttrs>(tf.MaxPoolGrad, ({inputs, attrs, backend}) =>
     poolGradient(inputs, pooling2D(inputs.input, attrs), backend),
   ),
-  newKernel<Gradient, tf.MaxPool3DGradAttrs>(tf.MaxPool3DGrad, ({inputs, attrs, backend}) =>
+  newKernel<Record<'dy' | 'input', tf.Tensor>, tf.MaxPool3DGradAttrs>(tf.MaxPool3DGrad, ({inputs, attrs, backend}) =>
     poolGradient(inputs, pooling3D(inputs.input, attrs), backend),
   ),
   newKernel<{x: tf.Tensor}, tf.MaxPool3DAttrs>(tf.MaxPool3D, ({inputs: {x}, attrs, backend}) => {
@@ -106,7 +101,11 @@ function sumOf(x: Float32Array, window: Int32Array, size: number, channel: numbe
 }
 
 /** dx is dy where x was the maximum of a window, summed over the windows, and zero elsewhere. */
-function poolGradient({dy, input}: Gradient, forward: Pooling, backend: WasmBackend): tf.TensorInfo {
+function poolGradient(
+  {dy, input}: Record<'dy' | 'input', tf.Tensor>,
+  forward: Pooling,
+  backend: WasmBackend,
+): tf.TensorInfo {
   // tfjs does not tell the gradient how windows were rounded. There are as many as `dy` has numbers.
   const outputs = [1, ...dy.shape.slice(1, -1)].slice(-3);
   const axes = forward.axes.map((axis, i) => ({...axis, output: outputs[i]})) as unknown as Pooling['axes'];
@@ -147,10 +146,7 @@ function restoreNaN(means: Float32Array, x: Float32Array, pooling: Pooling): voi
   let out = 0;
   eachWindow(pooling, (window, size) => {
     for (let channel = 0; channel < channels; channel++, out++) {
-      if (means[out] !== -Infinity) {
-        continue;
-      }
-      if (Number.isNaN(sumOf(x, window, size, channel))) {
+      if (means[out] === -Infinity && Number.isNaN(sumOf(x, window, size, channel))) {
         means[out] = NaN;
       }
     }

@@ -155,14 +155,9 @@ function isResult({shape}: tf.TensorInfo, {n, height, width}: Geometry): boolean
   return shape[0] === n && shape[1] === height.output && shape[2] === width.output;
 }
 
-interface Gradients {
-  readonly dy: tf.TensorInfo;
-  readonly filter: tf.TensorInfo;
-}
-
 type InputGradientAttributes = ConvolutionAttributes & {readonly inputShape: Shape4D};
 
-const inputGradient = nativeKernel<Gradients, InputGradientAttributes>(
+const inputGradient = nativeKernel<Record<'dy' | 'filter', tf.TensorInfo>, InputGradientAttributes>(
   tf.Conv2DBackpropInput,
   (native, {inputs: {dy, filter}, attrs}) => {
     const geometry = nativeGeometry(attrs.inputShape, filter.shape as Shape4D, attrs);
@@ -177,14 +172,9 @@ const inputGradient = nativeKernel<Gradients, InputGradientAttributes>(
   },
 );
 
-interface Images {
-  readonly x: tf.TensorInfo;
-  readonly dy: tf.TensorInfo;
-}
-
 type FilterGradientAttributes = ConvolutionAttributes & {readonly filterShape: Shape4D};
 
-const filterGradient = nativeKernel<Images, FilterGradientAttributes>(
+const filterGradient = nativeKernel<Record<'x' | 'dy', tf.TensorInfo>, FilterGradientAttributes>(
   tf.Conv2DBackpropFilter,
   (native, {inputs: {x, dy}, attrs}) => {
     const geometry = nativeGeometry(x.shape as Shape4D, attrs.filterShape, attrs);
@@ -197,7 +187,7 @@ const filterGradient = nativeKernel<Images, FilterGradientAttributes>(
   },
 );
 
-const depthwiseInput = nativeKernel<Gradients, InputGradientAttributes>(
+const depthwiseInput = nativeKernel<Record<'dy' | 'filter', tf.TensorInfo>, InputGradientAttributes>(
   tf.DepthwiseConv2dNativeBackpropInput,
   (native, {inputs: {dy, filter}, attrs}) => {
     const geometry = nativeGeometry(attrs.inputShape, filter.shape as Shape4D, attrs, true);
@@ -210,7 +200,7 @@ const depthwiseInput = nativeKernel<Gradients, InputGradientAttributes>(
   },
 );
 
-const depthwiseFilter = nativeKernel<Images, FilterGradientAttributes>(
+const depthwiseFilter = nativeKernel<Record<'x' | 'dy', tf.TensorInfo>, FilterGradientAttributes>(
   tf.DepthwiseConv2dNativeBackpropFilter,
   (native, {inputs: {x, dy}, attrs}) => {
     const geometry = nativeGeometry(x.shape as Shape4D, attrs.filterShape, attrs, true);

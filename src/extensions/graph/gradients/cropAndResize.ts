@@ -1,10 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 
-interface Attributes {
-  method: 'bilinear' | 'nearest';
-  cropSize: [number, number];
-}
-
 /** One axis of the crops: the positions of their pixels in the image. */
 interface CropAxis {
   /** `[boxes, crop]`. */
@@ -24,7 +19,7 @@ export const cropAndResizeGradient: tf.GradConfig = {
   inputsToSave: ['image', 'boxes', 'boxInd'],
   gradFunc: (dy, saved, attrs) => {
     const [image, boxes, boxInd] = saved as [tf.Tensor4D, tf.Tensor2D, tf.Tensor1D];
-    const {method, cropSize} = attrs as unknown as Attributes;
+    const {method, cropSize} = attrs as unknown as tf.CropAndResizeAttrs;
     /** The gradient where a pixel of a crop comes from the image, not from the fill value. */
     const inside = () => {
       const ones = tf.ones<tf.Rank.R4>([...image.shape.slice(0, 3), 1] as [number, number, number, number]);
@@ -87,7 +82,7 @@ function distances({places, length}: CropAxis): tf.Tensor {
 }
 
 /** The weight of each pixel at each position: `[boxes, crop, length]`. */
-function samplingWeights(axis: CropAxis, method: Attributes['method']): tf.Tensor {
+function samplingWeights(axis: CropAxis, method: tf.CropAndResizeAttrs['method']): tf.Tensor {
   if (method === 'bilinear') {
     return tf.relu(tf.sub(1, tf.abs(distances(axis))));
   }

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {padOrCrop} from '../../../backends/shared/geometry';
 import type {OwnKernel} from '../../../backends/shared/registration';
 
 /**
@@ -41,12 +42,6 @@ export const cumsumGradient: tf.GradConfig = {
   },
 };
 
-interface Attributes {
-  axis: number;
-  exclusive: boolean;
-  reverse: boolean;
-}
-
 /**
  * The gradient of cumulative products, `y[i] = x[0] ⋯ x[i]`, or `⋯ x[i − 1]` if they are exclusive:
  *
@@ -59,11 +54,11 @@ export const cumprodGradient: tf.GradConfig = {
   kernelName: tf.Cumprod,
   inputsToSave: ['x'],
   gradFunc: (dy, saved, attrs) => ({
-    x: () => tf.tidy(() => gradient(dy as tf.Tensor, saved[0] as tf.Tensor, attrs as unknown as Attributes)),
+    x: () => tf.tidy(() => gradient(dy as tf.Tensor, saved[0] as tf.Tensor, attrs as unknown as tf.CumprodAttrs)),
   }),
 };
 
-function gradient(dy: tf.Tensor, x: tf.Tensor, {axis, exclusive, reverse}: Attributes): tf.Tensor {
+function gradient(dy: tf.Tensor, x: tf.Tensor, {axis, exclusive, reverse}: tf.CumprodAttrs): tf.Tensor {
   const along = axis < 0 ? axis + x.rank : axis;
   const length = x.shape[along] ?? 0;
   // webgl reverses tensors of four axes at most.
@@ -90,9 +85,8 @@ function foldBack(b: tf.Tensor, a: tf.Tensor): tf.Tensor {
   return b;
 }
 
-/** Shifts entries by `step` along the second axis, with zeros beyond the end. */
+/** Shifts entries of `[outer, length, inner]` by `step` along the second axis, with zeros beyond the end. */
 function later(x: tf.Tensor, step: number): tf.Tensor {
-  const [outer = 0, length = 0, inner = 0] = x.shape;
-  const shifted = tf.slice(x, [0, Math.min(step, length), 0], [outer, Math.max(length - step, 0), inner]);
-  return tf.pad(shifted, [[0, 0], [0, Math.min(step, length)], [0, 0]]); // prettier-ignore
+  const shift = Math.min(step, x.shape[1] ?? 0);
+  return padOrCrop(x, [-shift, shift]);
 }

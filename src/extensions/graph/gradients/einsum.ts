@@ -24,7 +24,7 @@ export function einsumByProducts(equation: string, tensors: readonly tf.Tensor[]
   laterTensors.forEach((tensor, i) => {
     const next = laterOperands[i] ?? '';
     const needed = result + laterOperands.slice(i + 1).join('');
-    const resultLetters = distinct(letters + next).filter(letter => needed.includes(letter));
+    const resultLetters = [...new Set(letters + next)].filter(letter => needed.includes(letter));
     product = pairProduct([product, letters], [tensor, next], resultLetters);
     letters = resultLetters.join('');
   });
@@ -83,10 +83,6 @@ function reordered(tensor: tf.Tensor, letters: string, order: string): tf.Tensor
         tensor,
         Array.from(order).map(letter => letters.indexOf(letter)),
       );
-}
-
-function distinct(letters: string): string[] {
-  return [...new Set(letters)];
 }
 
 /**

@@ -293,20 +293,13 @@ export function registerGraphGradients(): void {
   }
 }
 
-interface Attributes {
-  filterSize: number | [number, number];
-  strides: number | [number, number];
-  pad: 'valid' | 'same' | number;
-  dimRoundingMode?: 'floor' | 'round' | 'ceil';
-}
-
 /**
  * Factors for the gradient of an average pool, one for each output, `[1, h, w, 1]`. tfjs divides the gradient by the
  * size of the whole window, even if part of the window is outside the image and the average is over the rest.
  * `undefined` if all windows are inside.
  */
 function shareOfWindows(inputShape: readonly number[], attrs: tf.NamedAttrMap): tf.Tensor4D | undefined {
-  const {filterSize, strides, pad, dimRoundingMode} = attrs as unknown as Attributes;
+  const {filterSize, strides, pad, dimRoundingMode} = attrs as unknown as tf.AvgPoolAttrs;
   const shape = inputShape as [number, number, number, number];
   const info = tf.backend_util.computePool2DInfo(shape, filterSize, strides, 1, pad, dimRoundingMode);
   const rows = counts(info.outHeight, info.strideHeight, info.padInfo.top, info.filterHeight, info.inHeight);

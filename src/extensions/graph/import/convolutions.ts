@@ -3,8 +3,9 @@ import type {ConvSettings} from '../../../backends/shared/geometry';
 import {type GraphNode, inputsOf, numbersOf, textOf} from '../graphDef';
 import {FusedConv2D, FusedDepthwiseConv2D} from '../layers/fusedConvolution';
 import {KNOWN} from './openSizes';
-import type {NewLayer, Planner} from './planner';
-import {finishTail, type Tail, tailOf} from './tail';
+import type {Planner} from './planner';
+import type {PlannedWeight} from './values';
+import {planWithTail, tailOf} from './tail';
 
 interface ImageConvolution extends ConvSettings<number[], 'same' | 'valid' | [rows: number[], columns: number[]]> {
   channelsLast: boolean;
@@ -40,29 +41,17 @@ function paddedInput(node: GraphNode, {padding, channelsLast}: ImageConvolution,
   return node.name;
 }
 
-function configOf({strides, dilations, padding}: ImageConvolution): tf.serialization.ConfigDict {
-  return {strides, dilationRate: dilations, padding: padding === 'same' ? 'same' : 'valid'};
+function configOf({shape}: tf.Tensor, {strides, dilations, padding}: ImageConvolution): tf.serialization.ConfigDict {
+  const kernelSize = shape.slice(0, 2);
+  return {kernelSize, strides, dilationRate: dilations, padding: padding === 'same' ? 'same' : 'valid'};
+}
+
+function weightOf({name: node}: GraphNode, tensor: tf.Tensor): PlannedWeight {
+  return {tensor, source: {node, index: 1}};
 }
 
 function dataFormatOf(channelsLast: boolean): string {
   return channelsLast ? 'channelsLast' : 'channelsFirst';
-}
-
-/** Plans a layer with the kernel, the bias and the activation of a convolution, and what follows it. */
-function planLayer(
-  node: GraphNode,
-  tail: Tail,
-  {kernel, weightName = 'kernel', ...layer}: Omit<NewLayer, 'weights'> & {kernel: tf.Tensor; weightName?: string},
-  planner: Planner,
-): true {
-  const {bias, activation} = tail;
-  planner.addLayer(node, {
-    ...layer,
-    config: {...layer.config, kernelSize: kernel.shape.slice(0, 2), useBias: bias !== undefined, activation},
-    weights: {[weightName]: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
-  });
-  finishTail(node, tail, planner);
-  return true;
 }
 
 /** A convolution of images as a `Conv2D`, fused with its activation where the stock layer would not. */
@@ -86,8 +75,9 @@ export function planConv2D(node: GraphNode, planner: Planner): boolean {
     return false;
   }
   const className = tail.activation === 'relu6' && attributes.channelsLast ? FusedConv2D.className : 'Conv2D';
-  const config = {filters, ...configOf(attributes), dataFormat: dataFormatOf(attributes.channelsLast)};
-  return planLayer(node, tail, {className, config, kernel, inputs: [paddedInput(node, attributes, planner)]}, planner);
+  const config = {filters, ...configOf(kernel, attributes), dataFormat: dataFormatOf(attributes.channelsLast)};
+  const inputs = [paddedInput(node, attributes, planner)];
+  return planWithTail(node, tail, {className, config, inputs, weights: {kernel: weightOf(node, kernel)}}, planner);
 }
 
 /** A depthwise convolution, fused with its bias and activation where the graph has them fused. */
@@ -107,12 +97,11 @@ export function planDepthwise(node: GraphNode, planner: Planner): boolean {
   const fuses = node.op.startsWith('Fused') || attributes.dilations.some(rate => rate > 1);
   const layer = {
     className: fuses ? FusedDepthwiseConv2D.className : 'DepthwiseConv2D',
-    config: {...configOf(attributes), depthMultiplier},
-    kernel,
-    weightName: 'depthwise_kernel',
+    config: {...configOf(kernel, attributes), depthMultiplier},
     inputs: [paddedInput(node, attributes, planner)],
+    weights: {depthwise_kernel: weightOf(node, kernel)},
   };
-  return planLayer(node, tail, layer, planner);
+  return planWithTail(node, tail, layer, planner);
 }
 
 /** A transposed convolution, if the layer's result has the size that the node specifies. */
@@ -140,8 +129,9 @@ export function planConv2DTranspose(node: GraphNode, planner: Planner): boolean 
   if (!fits || tail === undefined) {
     return false;
   }
-  const config = {filters, strides, padding};
-  return planLayer(node, tail, {className: 'Conv2DTranspose', config, kernel, inputs: [x]}, planner);
+  const config = {filters, kernelSize: [height, width], strides, padding};
+  const weights = {kernel: weightOf(node, kernel)};
+  return planWithTail(node, tail, {className: 'Conv2DTranspose', config, inputs: [x], weights}, planner);
 }
 
 function floatKernel(name: string | undefined, planner: Planner): tf.Tensor | undefined {

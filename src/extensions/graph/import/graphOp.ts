@@ -124,8 +124,8 @@ export class GraphOp extends tf.layers.Layer {
         const isBatch = verb === 'takes' && fits([null, ...expected.slice(1)]);
         const way = isBatch
           ? `The graph does not compute each example independently: pass ${expected[0] ?? 1} at a time, ` +
-            `{batchSize: ${expected[0] ?? 1}}. Inputs of other first sizes than each other, such as states, are passed ` +
-            'by model.apply([…]), or become constants by {constantInputs: {…}} of fromONNX.'
+            `{batchSize: ${expected[0] ?? 1}}. Inputs of other first sizes than each other, such as states, are ` +
+            'passed by model.apply([…]), or become constants by {constantInputs: {…}} of fromONNX.'
           : 'Import the graph for the sizes that you use, fromGraphModel(graph, {inputShapes: {…}}), or pass others.';
         throw misfitError(
           `Layer "${this.name}" (${this.fragment.node.op}) ${verb} ${shape ? showShape(shape) : 'nothing'} where ` +

@@ -13,7 +13,7 @@ import {
 } from './operation';
 import {byFirst, isFlow, mixed, shapeOf} from './rowRules';
 import {KNOWN, knownShape} from './openSizes';
-import {finishTail, tailOf} from './tail';
+import {planWithTail, tailOf} from './tail';
 import type {Value} from './values';
 
 const multiplied: Bound = ([a, b], node) => {
@@ -135,21 +135,9 @@ const planMatMul: LayerRule = (node, planner) => {
   const kernel = transposed ? planner.derive(tensor, 'transposed', () => tf.transpose(tensor)) : tensor;
   const units = kernel.shape[1] as number;
   const tail = tailOf(node, {filters: units, from: 2}, planner);
-  if (tail === undefined) {
-    return false;
-  }
-  const {bias, activation} = tail;
-  planner.addLayer(node, {
-    className: 'Dense',
-    config: {units, useBias: bias !== undefined, activation},
-    inputs: [x],
-    weights: {
-      kernel: {tensor: kernel, source: {node: node.name, index: 1, ...(transposed && {transposedBy: flag})}},
-      bias,
-    },
-  });
-  finishTail(node, tail, planner);
-  return true;
+  const source = {node: node.name, index: 1, ...(transposed && {transposedBy: flag})};
+  const layer = {className: 'Dense', config: {units}, inputs: [x], weights: {kernel: {tensor: kernel, source}}};
+  return tail !== undefined && planWithTail(node, tail, layer, planner);
 };
 
 /** An Einsum that sums over the last axes with a constant, as in attention: a `Dense` between two `Reshape`. */

@@ -6,12 +6,13 @@ import {reasonNotToRun, reasonNotToRunHere} from './graphOp';
 import {operationOf} from './operations';
 import {neededNodes} from './order';
 import {BATCH, KNOWN} from './openSizes';
-import {trialKey, checkSize, materialize, planAlias, planOp, runProbe, spendOn} from './planOp';
+import {trialKey, checkSize, materialize, planAlias, planOp, runProbe, spendOn, tensorAt} from './planOp';
 import {FixedBatchError, once, Planner, Refusal} from './planner';
 import type {ReadGraph} from './readGraph';
 import {adviceOn, adviceOnSizes, FAILED, refusedImport} from './refuse';
+import {shapeOf as shapeOfValue} from './rowRules';
 import {sizesOf} from './sizeNumbers';
-import type {Constant, Flow, Folded, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
+import type {Constant, Flow, Folded, GraphPlan, Pair, Shaped, SizeId, Value} from './values';
 
 /** The part of a graph that is planned, with all options resolved. */
 export interface GraphRequest {
@@ -219,7 +220,10 @@ export async function planComputed(planner: Planner, node: GraphNode): Promise<v
   const values = inputsOf(node).map(name => planner.valueOf(name) as Value);
   const isConstant = values.length > 0 && values.every(({kind}) => kind === 'constant');
   // The tensor of a constant that becomes a weight is made when it is needed.
-  const axes = Math.max(0, ...values.map(value => (value.kind === 'constant' && !isConstant ? 0 : axesOf(value))));
+  const axes = Math.max(
+    0,
+    ...values.map(value => (value.kind === 'constant' && !isConstant ? 0 : shapeOfValue(value).length)),
+  );
   if (axes > MAX_AXES) {
     throw new Refusal(`The node takes a tensor of ${axes} axes, more than ${MAX_AXES}.`);
   }
@@ -237,10 +241,6 @@ export async function planComputed(planner: Planner, node: GraphNode): Promise<v
     planOp(planner, node);
     fates.set(node.name, 'op');
   }
-}
-
-function axesOf(value: Value): number {
-  return value.kind === 'flow' ? value.shapes[0].length : (value.kind === 'shaped' ? value.pair[0] : value).tensor.rank;
 }
 
 /** Whether a constant decides that something this node needs is not computed. */
@@ -336,7 +336,7 @@ async function foldedShapes(
         : runProbe(
             planner,
             node,
-            operands.map(value => constantAt(value, p).tensor),
+            operands.map(value => tensorAt(node, value, p)),
           );
       return Promise.all(results.map(result => constantOf(planner.keep(result))));
     }),
@@ -358,10 +358,6 @@ function sizesOfShape(planner: Planner, {op}: GraphNode, flow: Flow): SizeId[] {
   const {sizes} = flow;
   planner.measure(flow);
   return op === 'Shape' ? sizes : [op === 'Rank' ? KNOWN : open.madeOf(sizes)];
-}
-
-function constantAt(value: Constant | Shaped, p: 0 | 1): Constant {
-  return value.kind === 'shaped' ? value.pair[p] : value;
 }
 
 function shapeTensor({op}: GraphNode, shape: number[]): tf.Tensor {

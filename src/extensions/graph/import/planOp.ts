@@ -7,6 +7,7 @@ import type {SizedInput} from './operation';
 import {keepsRows, largestOutput, shapeByRule, stepsOf} from './operations';
 import {FixedBatchError, type Planner} from './planner';
 import {
+  constantAt,
   type Flow,
   MAX_NUMBERS,
   type NodeOverrides,
@@ -208,15 +209,8 @@ function partsOfFragment(
 }
 
 /** The trial value of an input. */
-function tensorAt(node: GraphNode, value: Value, p: 0 | 1): tf.Tensor {
-  switch (value.kind) {
-    case 'constant':
-      return value.tensor;
-    case 'shaped':
-      return value.pair[p].tensor;
-    case 'flow':
-      return blank(node, value.shapes[p], value.dtype);
-  }
+export function tensorAt(node: GraphNode, value: Value, p: 0 | 1): tf.Tensor {
+  return value.kind === 'flow' ? blank(node, value.shapes[p], value.dtype) : constantAt(value, p).tensor;
 }
 
 /**
@@ -251,7 +245,7 @@ function sizedAt(value: Value, p: 0 | 1): SizedInput & {dtype: tf.DataType} {
   if (value.kind === 'flow') {
     return {shape: value.shapes[p], dtype: value.dtype};
   }
-  const {tensor, values} = value.kind === 'shaped' ? value.pair[p] : value;
+  const {tensor, values} = constantAt(value, p);
   return {shape: tensor.shape, dtype: tensor.dtype, values};
 }
 

@@ -268,8 +268,8 @@ export class Planner {
     const at = (p: 0 | 1) => shape.map((size, axis) => size ?? (axis === 0 ? batch : length)[p]);
     if (tf.util.sizeFromShape(at(1)) > MAX_NUMBERS) {
       throw tooLargeError(
-        `Input "${node.name}" of ${showShape(shape)} has more than ${MAX_NUMBERS} values. Pass the sizes that you use: ` +
-          `{inputShapes: {'${node.name}': […]}}.`,
+        `Input "${node.name}" of ${showShape(shape)} has more than ${MAX_NUMBERS} values. Pass the sizes that you ` +
+          `use: {inputShapes: {'${node.name}': […]}}.`,
       );
     }
     const sizes = shape.map((size, axis) => (size !== null ? KNOWN : axis === 0 ? BATCH : this.open.another()));

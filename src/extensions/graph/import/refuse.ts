@@ -55,8 +55,8 @@ export function adviceOnSizes({key, node, name, shape}: PlannedInput, values: Pl
     .map(size => size ?? '…')
     .join(', ');
   return [
-    `It leaves sizes of "${name}" open, and was tried with ${one ?? ''} and ${other ?? ''}, which it may not support. ` +
-      `Pass the sizes that you use: {inputShapes: {'${shortName(node)}': [${asked}]}}.`,
+    `It leaves sizes of "${name}" open, and was tried with ${one ?? ''} and ${other ?? ''}, which it may not ` +
+      `support. Pass the sizes that you use: {inputShapes: {'${shortName(node)}': [${asked}]}}.`,
   ];
 }
 

@@ -1,5 +1,5 @@
 import type {RowRule} from './operation';
-import type {Value} from './values';
+import {constantAt, type Value} from './values';
 
 // Rules for rows that operations of several kinds share.
 
@@ -35,14 +35,8 @@ export function isFlow(value: Value | undefined): boolean {
 }
 
 export function shapeOf(value: Value | undefined): readonly number[] {
-  switch (value?.kind) {
-    case 'flow':
-      return value.shapes[0];
-    case 'shaped':
-      return value.pair[0].tensor.shape;
-    case 'constant':
-      return value.tensor.shape;
-    case undefined:
-      return [];
+  if (value === undefined) {
+    return [];
   }
+  return value.kind === 'flow' ? value.shapes[0] : constantAt(value).tensor.shape;
 }

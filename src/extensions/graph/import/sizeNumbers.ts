@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {GraphNode} from '../graphDef';
 import {operationOf} from './operations';
 import {KNOWN, type OpenSizes} from './openSizes';
-import type {Constant, Shaped, SizeId} from './values';
+import {type Constant, constantAt, type Shaped, type SizeId} from './values';
 
 /** A node that computes with numbers made of sizes. */
 interface Computed {
@@ -42,7 +42,7 @@ async function moved({inputs, run}: Computed, places: readonly number[]): Promis
   const results = tf.tidy(() =>
     run(
       inputs.map((input, i) => {
-        const tensor = firstTensor(input);
+        const tensor = constantAt(input).tensor;
         return places.includes(i) ? tf.tensor(idsOf(input), tensor.shape, 'int32') : tensor;
       }),
     ),
@@ -84,16 +84,12 @@ interface SizedNumbers {
 }
 
 function sizedNumbers(input: Constant | Shaped): SizedNumbers {
-  return {ids: idsOf(input), values: (input.kind === 'shaped' ? input.pair[0] : input).values};
+  return {ids: idsOf(input), values: constantAt(input).values};
 }
 
 function numberAt({ids, values}: SizedNumbers, place: number): SizedNumber {
   const at = ids.length === 1 ? 0 : place;
   return {id: ids[at] as SizeId, value: values?.[at] ?? Number.NaN};
-}
-
-function firstTensor(input: Constant | Shaped): tf.Tensor {
-  return input.kind === 'shaped' ? input.pair[0].tensor : input.tensor;
 }
 
 function idsOf(input: Constant | Shaped): readonly SizeId[] {

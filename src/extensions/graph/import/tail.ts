@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type GraphNode, inputsOf, keyOf, numberOf, textsOf} from '../graphDef';
-import type {Planner} from './planner';
+import type {NewLayer, Planner} from './planner';
 import type {PlannedWeight} from './values';
 
 /** The activations of tfjs layers, by their ops. */
@@ -17,7 +17,7 @@ export const ACTIVATION_OPS: Readonly<Record<string, string>> = {
 };
 
 /** What follows a convolution or a product, and becomes part of its layer or a separate layer. */
-export interface Tail {
+interface Tail {
   bias?: PlannedWeight;
   /** The activation of the layer itself. */
   activation: string;
@@ -162,8 +162,20 @@ function following(node: GraphNode, tail: Tail, {filters, channelsLast = true}: 
   };
 }
 
+/** Plans a layer with the bias and the activation of a tail, and what follows it. */
+export function planWithTail(node: GraphNode, tail: Tail, layer: NewLayer, planner: Planner): true {
+  const {bias, activation} = tail;
+  planner.addLayer(node, {
+    ...layer,
+    config: {...layer.config, useBias: bias !== undefined, activation},
+    weights: {...layer.weights, bias},
+  });
+  finishTail(node, tail, planner);
+  return true;
+}
+
 /** Plans the separate layers of a tail, and records what is done. */
-export function finishTail(node: GraphNode, {added, after, absorbed}: Tail, planner: Planner): void {
+function finishTail(node: GraphNode, {added, after, absorbed}: Tail, planner: Planner): void {
   const {name} = node;
   if (added !== undefined) {
     const bias = inputsOf(node)[added] as string;

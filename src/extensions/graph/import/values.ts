@@ -62,6 +62,11 @@ export interface Shaped extends Folded {
   key: string;
 }
 
+/** A tensor that does not depend on the values of the inputs, at one of the trial sizes. */
+export function constantAt(value: Constant | Shaped, p: 0 | 1 = 0): Constant {
+  return value.kind === 'shaped' ? value.pair[p] : value;
+}
+
 /** A tensor that depends on the inputs: the output of a layer. */
 export interface Flow {
   kind: 'flow';

@@ -13,11 +13,6 @@ import type {CallArgs} from '../../../core/layers/wrapperLayer';
 // tfjs's layers fuse few activations into convolutions, and none into depthwise ones. Graphs fuse more, so that stock
 // layers would take twice as long.
 
-/** The forward pass for a kind of layer. */
-function forwardFor(layer: tf.layers.Layer): Forward {
-  return forwardOf(layer) as Forward;
-}
-
 /** A `Conv2D` that fuses its activation with the convolution. */
 export class FusedConv2D extends stockClass('Conv2D') {
   static readonly className: string = 'tfjs-lora/graph>FusedConv2D';
@@ -34,7 +29,8 @@ export class FusedConv2D extends stockClass('Conv2D') {
     }
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      return forwardFor(this)(this, onlyTensor(inputs), {update: {}, prepared: this.prepared, kwargs});
+      const forward = forwardOf(this) as Forward;
+      return forward(this, onlyTensor(inputs), {update: {}, prepared: this.prepared, kwargs});
     });
   }
 

@@ -93,7 +93,8 @@ class Flattened {
 
   /** Adds a node, and gives the name that it got. */
   add(name: string, node: Omit<GraphNode, 'name'>): string {
-    const freshName = this.free.next(plainName(name));
+    // A colon before a number would name an output.
+    const freshName = this.free.next(name.replace(/^[/^]+/, '').replaceAll(':', '_') || 'node');
     this.list.set(freshName, {name: freshName, ...node});
     checkCount(this.list.size);
     return freshName;
@@ -213,11 +214,6 @@ function checkCount(count: number): void {
   if (count > MAX_NODES) {
     throw unsupportedError(`The ONNX file expands to more than ${MAX_NODES} nodes.`);
   }
-}
-
-/** A name that a plan can use: a colon before a number would name an output. */
-function plainName(name: string): string {
-  return name.replace(/^[/^]+/, '').replaceAll(':', '_') || 'node';
 }
 
 const TYPES: Readonly<Record<number, string>> = {

@@ -6,8 +6,8 @@ import {activated} from './activations';
 import type {Call, Write} from './call';
 import {geometry, imageOrder} from './convolutions';
 
-/** The fields of a `ConvLSTM2D`. */
-interface ConvolvedLayer extends InnerLayers {
+/** The fields of a stock recurrent layer, also of a `ConvLSTM2D`. */
+export interface RecurrentLayer extends InnerLayers {
   returnSequences: boolean;
   returnState: boolean;
   goBackwards: boolean;
@@ -16,7 +16,7 @@ interface ConvolvedLayer extends InnerLayers {
 
 /** The cell of a `ConvLSTM2D`, which is a `Scan` over the steps: no operation computes it. */
 export const convolvedSteps: Write = (out, call) => {
-  const {cell, returnSequences, returnState, goBackwards, stateful} = call.fields<ConvolvedLayer>();
+  const {cell, returnSequences, returnState, goBackwards, stateful} = call.fields<RecurrentLayer>();
   const fields = call.fields<Cell & ConvLayer>(cell);
   const {filters} = fields;
   // For one step: the images have channels first.

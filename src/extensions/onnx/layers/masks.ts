@@ -56,8 +56,8 @@ export function stepMask(out: GraphWriter, call: Call, isBackwards: boolean): st
   const [steps, wanted] = [shape[1], input.shape[1]];
   if (name === undefined || shape.length !== 2 || input.rank !== 3 || (steps ?? Infinity) < (wanted ?? 0)) {
     out.refuse(
-      `A ${call.layer.getClassName()} of steps of ${showShape(input.shape)} with a mask of ${showShape(shape)} cannot ` +
-        'be written. Mask the steps in the layer before it, or leave out the mask.',
+      `A ${call.layer.getClassName()} of steps of ${showShape(input.shape)} with a mask of ${showShape(shape)} ` +
+        'cannot be written. Mask the steps in the layer before it, or leave out the mask.',
     );
     return undefined;
   }

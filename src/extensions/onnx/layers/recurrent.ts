@@ -4,16 +4,11 @@ import type {Cell, InnerLayers} from '../../../platform/tfjs/layerFields';
 import {range} from '../lower/lowering';
 import {type GraphWriter, type Source, Tensor} from '../write/graphWriter';
 import {Fraction, TYPE} from '../write/messages';
-import {convolvedSteps} from './convolvedSteps';
+import {convolvedSteps, type RecurrentLayer} from './convolvedSteps';
 import type {Call, Write} from './call';
 import {stepMask} from './masks';
 
-/** The fields of a stock recurrent layer, and of a `Bidirectional`. */
-interface RecurrentLayer extends InnerLayers {
-  returnSequences: boolean;
-  returnState: boolean;
-  goBackwards: boolean;
-  stateful: boolean;
+interface BidirectionalLayer extends RecurrentLayer {
   mergeMode?: 'concat' | 'sum' | 'mul' | 'ave' | null;
 }
 
@@ -307,7 +302,7 @@ function bothPasses(
 }
 
 const bidirectional: Write = (out, call) => {
-  const layer = call.fields<RecurrentLayer>();
+  const layer = call.fields<BidirectionalLayer>();
   const {forwardLayer, backwardLayer, mergeMode = null, returnSequences, returnState} = layer;
   const parts = [forwardLayer, backwardLayer] as [tf.layers.Layer, tf.layers.Layer];
   const [forward, backward] = parts.map(side => call.fields<RecurrentLayer>(side)) as [RecurrentLayer, RecurrentLayer];

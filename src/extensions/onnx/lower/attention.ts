@@ -181,9 +181,7 @@ export const attentionOfInput: Rule = async call => {
   const total = call.size(1, 1) ?? 0;
   const sizes = call.ints('qkv_hidden_sizes') ?? [total / 3, total / 3, total / 3];
   const kernel = call.lowering.weight(call.node.name, 1) ?? call.refuse('The node needs constant weights.');
-  const bias = call.has(2)
-    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('The node needs a constant bias.'))
-    : undefined;
+  const bias = call.bias(2);
   call.floats();
   const config = {units: total, useBias: bias !== undefined, activation: 'linear'};
   const all = call.layer('Dense', config, [await call.input()], {kernel, bias});
@@ -272,17 +270,12 @@ async function rotateHeads(call: OnnxCall, x: string, {cos, sin, positions, isIn
         ? await call.emit('GatherV2', [cache, positions, call.scalar(0, 'int32')])
         : call.rankOf(cache) === 3
           ? cache
-          : await call.emit(
-              'StridedSlice',
-              [cache, call.constant([0]), await call.vector([length]), call.constant([1])],
-              {
-                begin_mask: attribute.int(0),
-                end_mask: attribute.int(0),
-                shrink_axis_mask: attribute.int(0),
-                ellipsis_mask: attribute.int(0),
-                new_axis_mask: attribute.int(0),
-              },
-            );
+          : await call.emit('StridedSlice', [
+              cache,
+              call.constant([0]),
+              await call.vector([length]),
+              call.constant([1]),
+            ]);
     return call.rankOf(taken) === 3 ? call.emit('ExpandDims', [taken, call.scalar(1, 'int32')]) : taken;
   };
   const [c, s] = [await rows(cos), await rows(sin)];

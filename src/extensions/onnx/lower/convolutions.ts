@@ -97,9 +97,7 @@ export async function conv(call: OnnxCall): Promise<void> {
   const isDepthwise = group > 1 && inner === 1 && kernel.length < 3;
   const {activation, absorbed} = activationAfter(call, call.node);
   const x = await withPadding(call, await call.inputIn(0, perm), window.padding);
-  const bias = call.has(2)
-    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('The node needs a constant bias.'))
-    : undefined;
+  const bias = call.bias(2);
   const config = {
     strides: window.strides,
     dilationRate: window.dilations,
@@ -175,9 +173,6 @@ function cropVolume(call: OnnxCall, x: string, cut: readonly [begin: number, end
   return call.emit('StridedSlice', inputs, {
     begin_mask: attribute.int(0b10001),
     end_mask: attribute.int(toEnd),
-    ellipsis_mask: attribute.int(0),
-    new_axis_mask: attribute.int(0),
-    shrink_axis_mask: attribute.int(0),
   });
 }
 
@@ -209,9 +204,7 @@ export async function convTranspose(call: OnnxCall): Promise<void> {
   const two = <T>(list: readonly T[], one: T) => (isFlat ? [one, ...list] : [...list]);
   const x = isFlat ? await call.emit('ExpandDims', [channelsLastInput, call.scalar(1, 'int32')]) : channelsLastInput;
   const {activation, absorbed} = activationAfter(call, call.node);
-  const bias = call.has(2)
-    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('The node needs a constant bias.'))
-    : undefined;
+  const bias = call.bias(2);
   const inner = call.size(1, 0) ?? 1;
   const size = two(kernel, 1);
   let result = call.layer(

@@ -23,11 +23,7 @@ async function nonNegativeIndices(
 /** The sizes of the leading data axes that an index tuple of GatherND or ScatterND addresses. */
 async function indexedSizes(call: OnnxCall): Promise<ShapeEntry[]> {
   const depth = call.size(1, call.rank(1) - 1) ?? call.refuse('The node takes indices of dynamic length.');
-  const sizes: ShapeEntry[] = [];
-  for (const axis of range(depth)) {
-    sizes.push(await call.sizeEntry(0, axis));
-  }
-  return sizes;
+  return call.sizeEntries(range(depth));
 }
 
 export const gather: Rule = async call => {
@@ -84,10 +80,7 @@ async function gatherRows(call: OnnxCall, batchAxes: number): Promise<void> {
   const steps = sizes.map((_, i) => sizeOf(sizes.slice(i + 1)));
   const flatIndices = await call.emit('Mul', [await nonNegativeIndices(call, 1, sizes), call.constant(steps)]);
   const indices = await call.emit('Sum', [flatIndices, call.constant([call.rank(1) - 1])]);
-  const entries: ShapeEntry[] = [];
-  for (const axis of range(call.rank())) {
-    entries.push(await call.sizeEntry(0, axis));
-  }
+  const entries = await call.sizeEntries(range(call.rank()));
   const rows = await call.reshaped(await call.input(), [
     ...entries.slice(0, batchAxes),
     sizeOf(sizes),

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {sizeOf, transpose, type Values} from '../../../platform/formats/layout';
 import {type GraphAttribute, type GraphNode, keyOf} from '../../graph/graphDef';
 import type {Planner} from '../../graph/import/planner';
+import {shapeOf} from '../../graph/import/rowRules';
 import type {Constant, PlannedWeight, Value} from '../../graph/import/values';
 import type {OnnxTensor, TensorData} from '../file/onnxTensor';
 import type {OnnxNode} from '../file/readOnnx';
@@ -104,15 +105,8 @@ export class Lowering {
   }
 
   rankOf(value: Value | undefined, key: string): number {
-    const stored = this.file.tensors.get(key);
-    switch (value?.kind) {
-      case 'flow':
-        return value.shapes[0].length;
-      case 'shaped':
-        return value.pair[0].tensor.rank;
-      default:
-        return stored?.shape.length ?? value?.tensor.rank ?? 0;
-    }
+    const isStored = value === undefined || value.kind === 'constant';
+    return ((isStored ? this.file.tensors.get(key)?.shape : undefined) ?? shapeOf(value)).length;
   }
 
   /** The layout of a value. */

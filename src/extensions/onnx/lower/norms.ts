@@ -1,7 +1,7 @@
 import {sizeOf} from '../../../platform/formats/layout';
 import type {Rule} from './activations';
 import {channelsLast, range} from './lowering';
-import {attribute, type ShapeEntry, type OnnxCall} from './onnxCall';
+import {attribute, type OnnxCall} from './onnxCall';
 
 /** The BatchNormalization layer of tfjs takes tensors of at most this rank. */
 const MAX_NORMALIZED_AXES = 4;
@@ -30,10 +30,7 @@ export const batchNorm: Rule = async call => {
     call.setOutput(layer(x), perm);
     return;
   }
-  const sizes: ShapeEntry[] = [];
-  for (const axis of perm) {
-    sizes.push(await call.sizeEntry(0, axis));
-  }
+  const sizes = await call.sizeEntries(perm);
   const positions = sizes.slice(1, -1);
   const isKnown = positions.every(size => typeof size === 'number');
   const flat = [sizes[0] ?? 1, isKnown ? sizeOf(positions) : -1, sizes.at(-1) ?? 1];
@@ -162,10 +159,7 @@ export const groupNorm: Rule = async call => {
   const groups = call.int('num_groups', 1);
   const channels = call.size(0, 1) ?? call.refuse('The node has a dynamic number of channels.');
   const rank = call.rank();
-  const spatialSizes = [];
-  for (const axis of range(rank).slice(2)) {
-    spatialSizes.push(await call.sizeEntry(0, axis));
-  }
+  const spatialSizes = await call.sizeEntries(range(rank).slice(2));
   // [batch, …, groups, channels / groups]
   const perm = channelsLast(rank);
   const lead = await call.sizeEntry(0, 0);

@@ -4,7 +4,7 @@ import {type GraphAttribute, type GraphNode, keyOf} from '../../graph/graphDef';
 import {KNOWN} from '../../graph/import/openSizes';
 import {planComputed} from '../../graph/import/planGraph';
 import {type Planner, Refusal} from '../../graph/import/planner';
-import type {Flow, Value} from '../../graph/import/values';
+import {constantAt, type Flow, type Value} from '../../graph/import/values';
 import type {OnnxAttribute, OnnxNode} from '../file/readOnnx';
 import {isImplied} from './impliedAttributes';
 import {attribute, isIdentity, type Lowering, range} from './lowering';
@@ -120,9 +120,7 @@ export class OnnxCall {
   typeOf(key: string): tf.DataType {
     const value = this.planner.valueOf(key);
     const stored = this.lowering.file.tensors.get(key)?.dtype;
-    return value?.kind === 'flow'
-      ? value.dtype
-      : (stored ?? (value?.kind === 'shaped' ? value.pair[0] : value)?.tensor.dtype ?? 'float32');
+    return value?.kind === 'flow' ? value.dtype : (stored ?? (value && constantAt(value).tensor.dtype) ?? 'float32');
   }
 
   /** Resolves an axis that may count from the end. */
@@ -175,8 +173,7 @@ export class OnnxCall {
   /** The shape of an input in the order of the file, for one of the two trial sizes. */
   shapeAt(index: number, p: 0 | 1): number[] {
     const value = this.value(index);
-    const storedShape =
-      value.kind === 'flow' ? value.shapes[p] : (value.kind === 'shaped' ? value.pair[p] : value).tensor.shape;
+    const storedShape = value.kind === 'flow' ? value.shapes[p] : constantAt(value, p).tensor.shape;
     const perm = this.perm(index);
     return storedShape.map((_, axis) => storedShape[perm.indexOf(axis)] ?? 1);
   }
@@ -198,6 +195,22 @@ export class OnnxCall {
     const key = this.key(index);
     const of = await this.lowering.once(key, 'shape', () => this.emit('Shape', [key]));
     return {of, at: this.perm(index).indexOf(axis)};
+  }
+
+  /** The sizes of axes of the first input, computed if they are dynamic. */
+  async sizeEntries(axes: readonly number[]): Promise<ShapeEntry[]> {
+    const entries: ShapeEntry[] = [];
+    for (const axis of axes) {
+      entries.push(await this.sizeEntry(0, axis));
+    }
+    return entries;
+  }
+
+  /** The constant with the bias at an index; `undefined` without a bias. */
+  bias(index: number): string | undefined {
+    return this.has(index)
+      ? (this.lowering.weight(this.node.name, index) ?? this.refuse('The node needs a constant bias.'))
+      : undefined;
   }
 
   /** The rank of a value. */

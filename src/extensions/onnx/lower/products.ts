@@ -166,8 +166,8 @@ function expandEquation(call: OnnxCall): {operands: string[]; result: string} {
     Array.from(result).some(one => !all.includes(one))
   ) {
     call.refuse(
-      `The node has the equation ${call.text('equation', '').slice(0, 40)}, where one such as ij,jk->ik is supported, with ` +
-        'each letter once in the result.',
+      `The node has the equation ${call.text('equation', '').slice(0, 40)}, where one such as ij,jk->ik is ` +
+        'supported, with each letter once in the result.',
     );
   }
   return {operands, result};

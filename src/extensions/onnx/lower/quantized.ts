@@ -344,9 +344,7 @@ export const matMulNBits: Rule = async call => {
   const valueOf = (row: number, at: number) => nibbleOf(packed, row * rowBytes, at);
   const x = await call.input();
   call.floats();
-  const bias = call.has(5)
-    ? (call.lowering.weight(call.node.name, 5) ?? call.refuse('The node needs a constant bias.'))
-    : undefined;
+  const bias = call.bias(5);
   const isExact =
     width % 32 === 0 &&
     block % 32 === 0 &&

@@ -137,8 +137,6 @@ async function statesOf(
         begin_mask: attribute.int(5),
         end_mask: attribute.int(5),
         shrink_axis_mask: attribute.int(2),
-        ellipsis_mask: attribute.int(0),
-        new_axis_mask: attribute.int(0),
       }),
     );
   }
@@ -208,8 +206,6 @@ async function lastState(call: OnnxCall, sequence: string, isReverse: boolean): 
     begin_mask: attribute.int(5),
     end_mask: attribute.int(isReverse ? 5 : 7),
     shrink_axis_mask: attribute.int(2),
-    ellipsis_mask: attribute.int(0),
-    new_axis_mask: attribute.int(0),
   });
 }
 

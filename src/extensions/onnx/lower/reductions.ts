@@ -1,7 +1,7 @@
 import type {Rule} from './activations';
 import {cast, truncateToZero} from './elementwise';
 import {range} from './lowering';
-import {attribute, type ShapeEntry, type OnnxCall} from './onnxCall';
+import {attribute, type OnnxCall} from './onnxCall';
 
 /** The layout of a value after `axes` have been removed. */
 export function withoutAxes(perm: readonly number[], axes: readonly number[]): number[] {
@@ -46,11 +46,7 @@ export function reduce(op: string, since = 18, before?: string, after?: string):
 
 /** The number of values that a reduction combines. */
 async function countAlong(call: OnnxCall, axes: readonly number[]): Promise<string> {
-  const sizes: ShapeEntry[] = [];
-  for (const axis of axes) {
-    sizes.push(await call.sizeEntry(0, axis));
-  }
-  return call.emit('Prod', [await call.vector(sizes), call.constant([0])]);
+  return call.emit('Prod', [await call.vector(await call.sizeEntries(axes)), call.constant([0])]);
 }
 
 /** `log(Σ exp(x))`, computed as `max + log(Σ exp(x - max))` to avoid overflow. */

@@ -28,10 +28,7 @@ export const reshapeTo: Rule = async call => {
   const perm = call.perm();
   const keepsLayout = leadingCopies > 1 && perm.every((axis, place) => place < leadingCopies || axis === place);
   const lead = keepsLayout ? perm.slice(0, leadingCopies) : range(leadingCopies);
-  const entries: ShapeEntry[] = [];
-  for (const axis of lead) {
-    entries.push(await call.sizeEntry(0, axis));
-  }
+  const entries = await call.sizeEntries(lead);
   for (const [i, entry] of target.slice(leadingCopies).entries()) {
     entries.push(copiesSize(entry) ? await call.sizeEntry(0, leadingCopies + i) : entry);
   }
@@ -167,8 +164,6 @@ export async function sliced(call: OnnxCall, cuts: ReadonlyMap<number, AxisSlice
     begin_mask: bits(cut => cut === undefined || isBeyondEnd(cut, cut.begin, false)),
     end_mask: bits(cut => cut === undefined || isBeyondEnd(cut, cut.end, true)),
     shrink_axis_mask: bits(cut => cut?.isDropped === true),
-    ellipsis_mask: attribute.int(0),
-    new_axis_mask: attribute.int(0),
   });
 }
 
@@ -262,11 +257,8 @@ export const shape: Rule = async call => {
     const at = call.int(name, fallback);
     return Math.min(Math.max(at < 0 ? at + rank : at, 0), rank);
   };
-  const entries: ShapeEntry[] = [];
-  for (const axis of range(rank).slice(bound('start', 0), bound('end', rank))) {
-    entries.push(await call.sizeEntry(0, axis));
-  }
-  call.setOutput(await call.vector(entries));
+  const axes = range(rank).slice(bound('start', 0), bound('end', rank));
+  call.setOutput(await call.vector(await call.sizeEntries(axes)));
 };
 
 export const sizeRule: Rule = async call => {
