@@ -30,11 +30,13 @@ const SHORT = 128;
 /** The name of TensorFlow's product of two matrices, each of them transposed or not. */
 const MATRIX_PRODUCT = 'MatMul';
 
-interface ProductCall {
-  readonly inputs: {readonly a: tf.Tensor2D; readonly b: tf.Tensor2D};
-  readonly attrs: {readonly transposeA: boolean; readonly transposeB: boolean};
+interface Call<Inputs, Attributes = object> {
+  readonly inputs: Inputs;
+  readonly attrs: Attributes;
   readonly backend: TensorFlowBackend;
 }
+
+type ProductCall = Call<Record<'a' | 'b', tf.Tensor2D>, tf.BatchMatMulAttrs>;
 
 function matrixProduct({inputs: {a, b}, attrs: {transposeA, transposeB}, backend}: ProductCall): tf.Tensor {
   const isShort = a.shape[transposeA ? 0 : 1] <= SHORT && a.size * b.shape[transposeB ? 0 : 1] <= SMALL;
@@ -55,10 +57,7 @@ const ACTIVATION_GRADIENTS: Readonly<Record<OutputActivationName, [kernel: strin
   tanh: ['TanhGrad', 'y', 'dy'],
 };
 
-interface GradientCall {
-  readonly inputs: {readonly dy: tf.Tensor; readonly y: tf.Tensor};
-  readonly backend: TensorFlowBackend;
-}
+type GradientCall = Call<Record<'dy' | 'y', tf.Tensor>>;
 
 function activationGradient(name: string, order: readonly ('dy' | 'y')[]): (call: GradientCall) => tf.Tensor {
   return ({inputs, backend}) =>
@@ -69,16 +68,7 @@ function activationGradient(name: string, order: readonly ('dy' | 'y')[]): (call
     );
 }
 
-interface TransformCall {
-  readonly inputs: {readonly image: tf.Tensor4D; readonly transforms: tf.Tensor2D};
-  readonly attrs: {
-    readonly interpolation: string;
-    readonly fillMode: string;
-    readonly fillValue: number;
-    readonly outputShape?: [number, number];
-  };
-  readonly backend: TensorFlowBackend;
-}
+type TransformCall = Call<{readonly image: tf.Tensor4D; readonly transforms: tf.Tensor2D}, tf.TransformAttrs>;
 
 /** The kernel of `tf.image.transform`, which tfjs-node lacks. */
 function transform({inputs: {image, transforms}, attrs, backend}: TransformCall): tf.Tensor {

@@ -1,12 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from './registration';
 
-interface Inputs {
-  readonly x: tf.Tensor;
-  readonly mean: tf.Tensor;
-  readonly variance: tf.Tensor;
-  readonly offset?: tf.Tensor | null;
-  readonly scale?: tf.Tensor | null;
+/** The inputs of `FusedBatchNorm`. */
+export interface NormalizationInputs<T> extends Record<'x' | 'mean' | 'variance', T> {
+  readonly offset?: T | null;
+  readonly scale?: T | null;
 }
 
 /**
@@ -20,7 +18,7 @@ export const batchNormKernel: OwnKernel = {
     stock && {
       ...stock,
       kernelFunc: call => {
-        const {x, mean, variance, offset, scale} = call.inputs as unknown as Inputs;
+        const {x, mean, variance, offset, scale} = call.inputs as unknown as NormalizationInputs<tf.Tensor>;
         if (x.dtype !== 'float32') {
           return tf.tidy(() => {
             const y = tf.engine().runKernel(tf.FusedBatchNorm, {...call.inputs, x: tf.cast(x, 'float32')}, call.attrs);

@@ -20,10 +20,7 @@ const oneHot = newKernel<{indices: tf.Tensor}, tf.OneHotAttrs>(
 );
 
 type Scattered = Record<'indices' | 'sparseIndices' | 'params' | 'tensor', tf.Tensor>;
-interface Shapes {
-  readonly shape?: number[];
-  readonly outputShape?: number[];
-}
+type Shapes = Partial<Record<'shape' | 'outputShape', number[]>>;
 
 /** Refuses what the cpu backend refuses: positions outside of a tensor. The backend itself reads or writes there. */
 function refusingOutside(name: string): OwnKernel {

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type {NormalizationInputs} from '../../shared/batchNorm';
 import type {ConvolutionAttributes, Geometry, Shape4D} from '../../shared/geometry';
 import type {OwnKernel} from '../../shared/registration';
 import {type KernelCall, wrappedKernel} from '../../shared/kernel';
@@ -50,14 +51,8 @@ interface Operands extends Fused {
   readonly b: tf.TensorInfo;
 }
 
-interface ProductAttributes {
-  readonly transposeA: boolean;
-  readonly transposeB: boolean;
-  readonly activation?: string;
-}
-
 const products = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
-  nativeKernel<Operands, ProductAttributes>(name, (native, {inputs, attrs}) => {
+  nativeKernel<Operands, tf.BatchMatMulAttrs & {readonly activation?: string}>(name, (native, {inputs, attrs}) => {
     const {a, b} = inputs;
     const {transposeA, transposeB, activation = 'linear'} = attrs;
     const [rowsA = 0, columnsA = 0] = a.shape.slice(-2);
@@ -213,15 +208,7 @@ const depthwiseFilter = nativeKernel<Record<'x' | 'dy', tf.TensorInfo>, FilterGr
   },
 );
 
-interface Normalization {
-  readonly x: tf.TensorInfo;
-  readonly mean: tf.TensorInfo;
-  readonly variance: tf.TensorInfo;
-  readonly offset?: tf.TensorInfo | null;
-  readonly scale?: tf.TensorInfo | null;
-}
-
-const batchNorm = nativeKernel<Normalization, {readonly varianceEpsilon?: number}>(
+const batchNorm = nativeKernel<NormalizationInputs<tf.TensorInfo>, Partial<tf.FusedBatchNormAttrs>>(
   tf.FusedBatchNorm,
   (native, {inputs: {x, mean, variance, offset, scale}, attrs: {varianceEpsilon = 0.001}}) => {
     const [channels = 0] = mean.shape.slice(-1);

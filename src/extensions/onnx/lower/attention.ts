@@ -1,6 +1,7 @@
 import type {Rule} from './activations';
 import {cast} from './elementwise';
 import {LOWEST_FLOAT} from './pools';
+import {positionsBelow} from './indices';
 import {range} from './lowering';
 import {attribute, type ShapeEntry, type OnnxCall} from './onnxCall';
 
@@ -91,15 +92,7 @@ async function fromHeads(call: OnnxCall, key: string): Promise<string> {
 
 /** True where a key is not after its query, and within `window` keys before it: `[queries, keys]`. */
 async function causalMask(call: OnnxCall, q: string, k: string, window = -1): Promise<string> {
-  const indicesOf = async (key: string) => {
-    const size = await call.sizeEntryOf(key, 2);
-    if (typeof size === 'number') {
-      return call.constant(call.indicesBelow(size));
-    }
-    const limit = await call.emit('Reshape', [await call.vector([size]), call.constant([], [0])]);
-    const attr = {Tidx: attribute.type('DT_INT32'), dtype: attribute.type('DT_INT32')};
-    return call.emit('Range', [call.scalar(0, 'int32'), limit, call.scalar(1, 'int32')], attr);
-  };
+  const indicesOf = async (key: string) => positionsBelow(call, await call.sizeEntryOf(key, 2));
   const rows = await call.emit('ExpandDims', [await indicesOf(q), call.scalar(1, 'int32')]);
   const columns = await indicesOf(k);
   const isBefore = await call.emit('LessEqual', [columns, rows]);

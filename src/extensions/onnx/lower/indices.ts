@@ -5,6 +5,16 @@ import {attribute, type ShapeEntry, type OnnxCall} from './onnxCall';
 import {withoutAxes} from './reductions';
 import {sliced} from './shapes';
 
+/** The positions below a size: 0, 1, … */
+export async function positionsBelow(call: OnnxCall, size: ShapeEntry): Promise<string> {
+  if (typeof size === 'number') {
+    return call.constant(call.indicesBelow(size));
+  }
+  const limit = await call.emit('Reshape', [await call.vector([size]), call.constant([], [0])]);
+  const attr = {Tidx: attribute.type('DT_INT32'), dtype: attribute.type('DT_INT32')};
+  return call.emit('Range', [call.scalar(0, 'int32'), limit, call.scalar(1, 'int32')], attr);
+}
+
 /** Indices with negative ones resolved: they count from the end of axes of these sizes. */
 async function nonNegativeIndices(
   call: OnnxCall,

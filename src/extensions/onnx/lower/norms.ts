@@ -1,5 +1,6 @@
 import {sizeOf} from '../../../platform/formats/layout';
 import type {Rule} from './activations';
+import {positionsBelow} from './indices';
 import {channelsLast, range} from './lowering';
 import {attribute, type OnnxCall} from './onnxCall';
 
@@ -92,17 +93,7 @@ export function skipNorm(isRms: boolean): Rule {
 
 /** EmbedLayerNormalization: the normalized sum of token, position and segment embeddings. */
 export const embedNorm: Rule = async call => {
-  const positions = call.has(8)
-    ? await call.input(8)
-    : await call.emit(
-        'Range',
-        [
-          call.scalar(0, 'int32'),
-          await call.emit('Reshape', [await call.vector([await call.sizeEntry(0, 1)]), call.constant([], [0])]),
-          call.scalar(1, 'int32'),
-        ],
-        {Tidx: attribute.type('DT_INT32'), dtype: attribute.type('DT_INT32')},
-      );
+  const positions = call.has(8) ? await call.input(8) : await positionsBelow(call, await call.sizeEntry(0, 1));
   const lookUp = async (table: number, rows: string) =>
     call.emit('GatherV2', [
       call.lowering.weight(call.node.name, table) ?? (await call.input(table)),
@@ -136,12 +127,20 @@ export const embedNorm: Rule = async call => {
 
 /** Shifts and scales values to mean 0 and variance 1 over axes. */
 async function standardize(call: OnnxCall, x: string, axes: readonly number[], epsilon: number): Promise<string> {
-  const along = call.constant(axes);
-  const keep = {keep_dims: attribute.flag(true)};
-  const centered = await call.emit('Sub', [x, await call.emit('Mean', [x, along], keep)]);
-  const variance = await call.emit('Mean', [await call.emit('Square', [centered]), along], keep);
-  const factor = await call.emit('Rsqrt', [await call.emit('AddV2', [variance, call.scalar(epsilon)])]);
-  return call.emit('Mul', [centered, factor]);
+  const mean = await call.emit('Mean', [x, call.constant(axes)], {keep_dims: attribute.flag(true)});
+  return overRootMeanSquare(call, await call.emit('Sub', [x, mean]), axes, epsilon);
+}
+
+/** `x / √(mean(x²) + epsilon)` over axes. */
+async function overRootMeanSquare(
+  call: OnnxCall,
+  x: string,
+  axes: readonly number[],
+  epsilon: number,
+): Promise<string> {
+  const squares = await call.emit('Square', [x]);
+  const mean = await call.emit('Mean', [squares, call.constant(axes)], {keep_dims: attribute.flag(true)});
+  return call.emit('Mul', [x, await call.emit('Rsqrt', [await call.emit('AddV2', [mean, call.scalar(epsilon)])])]);
 }
 
 /** Normalizes each channel of each example. */
@@ -196,10 +195,7 @@ async function rmsNormOf(
   x: string,
   {axes, epsilon, gamma}: {axes: readonly number[]; epsilon: number; gamma: number},
 ): Promise<string> {
-  const keep = {keep_dims: attribute.flag(true)};
-  const square = await call.emit('Mean', [await call.emit('Square', [x]), call.constant(axes)], keep);
-  const factor = await call.emit('Rsqrt', [await call.emit('AddV2', [square, call.scalar(epsilon)])]);
-  return call.emit('Mul', [await call.emit('Mul', [x, factor]), await call.input(gamma)]);
+  return call.emit('Mul', [await overRootMeanSquare(call, x, axes, epsilon), await call.input(gamma)]);
 }
 
 export const localResponse: Rule = async call => {
