@@ -181,10 +181,19 @@ const tell: Tell = (mutant, killer) => {
   console.log(`${done} ${mutant.file}:${mutant.line} ${mutant.change}\n    ${what}`);
 };
 const isAtOnce = ({file, start: place}: Mutant) => reach.runsWhenLoaded(file, place);
-const alone = [
-  ...(await tryTogether(tried.filter(mutant => !isAtOnce(mutant)), sources, workers, last, tell)), // prettier-ignore
-  ...tried.filter(isAtOnce),
-];
+// What a module computes once, such as a table, runs in the first test that needs it, and stays for other mutants: so a
+// mutant that survives beside others is tried alone too, by whole files of tests.
+const alone = tried.filter(isAtOnce);
+const tellKilled: Tell = (mutant, killer) => {
+  if (killer === undefined) {
+    alone.push({...mutant, tests: new Map([...mutant.tests.keys()].map(path => [path, null]))});
+  } else {
+    tell(mutant, killer);
+  }
+};
+alone.unshift(
+  ...(await tryTogether(tried.filter(mutant => !isAtOnce(mutant)), sources, workers, last, tellKilled)), // prettier-ignore
+);
 const work = async (worker: Worker) => {
   while (Date.now() < last) {
     const mutant = alone.shift();
