@@ -11,6 +11,7 @@ import {
   focalLoss,
   keepIfBetter,
   learningRateSchedule,
+  LoRAError,
   loraPlus,
   neftune,
   progress,
@@ -70,5 +71,8 @@ test.each<[string, use: (value: number) => unknown, bounds: {inside: number[]; o
   ['everySteps', everySteps => checkpoint(new MemoryHandler(), {everySteps}), COUNT],
 ])('%s is taken up to its bounds, and refused beyond them', (name, use, {inside, outside}) => {
   inside.forEach(value => expect(() => use(value)).not.toThrow());
-  [...outside, NaN, '1' as never].forEach(value => expect(() => use(value)).toThrow(`${name} must be `));
+  [...outside, NaN, '1' as never].forEach(value => {
+    expect(() => use(value)).toThrow(LoRAError);
+    expect(() => use(value)).toThrow(`${name} must be `);
+  });
 });

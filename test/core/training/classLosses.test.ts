@@ -85,7 +85,6 @@ describe('compileModel', () => {
 
   test.each<[string, object, string]>([
     ['a smoothing above 1', {labelSmoothing: 2}, 'labelSmoothing must be a number from 0 to 1, got 2.'],
-    ['a negative gamma', {focalGamma: -1}, 'focalGamma must be'],
     ['no class weights', {classWeights: []}, 'classWeights must have a number for each class'],
     ['a negative class weight', {classWeights: [1, -1]}, 'The weight of class 1 must be a number'],
     ['weights of pairs', {loss: 'pairs', weighted: true}, 'weighted does not apply to the loss "pairs".'],

@@ -113,6 +113,5 @@ describe('neftune', () => {
       fitOnFeatures(adapted, tf.tensor2d(TOKENS, [2, 3]), tf.zeros([2, 3, 2]), {callbacks: [neftune()]}),
     ).rejects.toThrow('train with fit instead');
     expect(() => neftune({alpha: 0})).toThrow('alpha must be a number above 0, got 0.');
-    expect(() => neftune({seed: 0.5})).toThrow('seed must be a whole number');
   });
 });

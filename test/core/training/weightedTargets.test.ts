@@ -183,7 +183,6 @@ describe('weights', () => {
     ['no counts', () => balancedClassWeights([]), 'got [].'],
     ['a class without examples', () => balancedClassWeights([3, 0]), 'Class 1 has 0 examples.'],
     ['an alpha above 1', () => focalLoss({alpha: 2}), 'alpha must be a number from 0 to 1, got 2.'],
-    ['a negative gamma', () => focalLoss({gamma: -1}), 'gamma must be'],
     ['an option that does not exist', () => focalLoss({alphas: 1} as never), 'There is no option "alphas"'],
     ['labels of another shape', () => focalLoss()(tf.ones([2, 1]), tf.ones([2, 3])), 'the shape of the logits [2, 3]'],
   ])('%s is an error', (_name, call, message) => {
