@@ -1,6 +1,6 @@
 // Prints the public interface: the names and signatures that each entry point exports, and the types that these refer
 // to, without comments and bodies. `npx tsx scripts/api.ts --write` writes it to `api/`, a file for each entry point,
-// so that a change of the interface shows in a diff. `test/docs/api.test.ts` compares the two.
+// so that a change of the interface shows in a diff. `test/docs/typescript.test.ts` compares the two.
 
 import {mkdirSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
 import {join, relative, resolve} from 'node:path';
@@ -32,11 +32,17 @@ export interface Library {
   exportsOf: (point: string) => Exported[];
 }
 
-export function openLibrary(): Library {
+/** Opens the entry points and `modules`: texts by the path that each would have. */
+export function openLibrary(modules: ReadonlyMap<string, string> = new Map()): Library {
   const {config} = ts.readConfigFile(join(ROOT, 'tsconfig.json'), path => ts.sys.readFile(path)) as {config: object};
   const {options} = ts.parseJsonConfigFileContent({...config, include: []}, ts.sys, ROOT);
+  const settings = {...options, noUnusedLocals: false, noUnusedParameters: false, isolatedModules: false};
+  const host = ts.createCompilerHost(settings);
+  const [fileExists, readFile] = [host.fileExists.bind(host), host.readFile.bind(host)];
+  host.fileExists = path => modules.has(path) || fileExists(path);
+  host.readFile = path => modules.get(path) ?? readFile(path);
   const fileOf = (point: string) => join(SOURCES, `${point}.ts`);
-  const program = ts.createProgram(POINTS.map(fileOf), options);
+  const program = ts.createProgram([...POINTS.map(fileOf), ...modules.keys()], settings, host);
   const checker = program.getTypeChecker();
   const exportsOf = (point: string) =>
     checker

@@ -101,26 +101,6 @@ beforeAll(() => {
 
 afterAll(() => rmSync(PROGRAMS, {recursive: true}));
 
-test('the code of every page compiles in strict mode', () => {
-  const {config} = ts.readConfigFile(join(ROOT, 'tsconfig.json'), file => ts.sys.readFile(file));
-  const {options} = ts.parseJsonConfigFileContent(config, ts.sys, ROOT);
-  const unused = {noUnusedLocals: false, noUnusedParameters: false};
-  const program = ts.createProgram(WITH_CODE.map(fileOf), {...options, ...unused, isolatedModules: false});
-  const faults = WITH_CODE.flatMap(page => {
-    const source = program.getSourceFile(fileOf(page))!;
-    return [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)].map(
-      ({messageText, start = 0}) => {
-        const place = [...source.text.slice(0, start).matchAll(/\/\/ (\S+\.md:\d+)\n/g)].at(-1)?.[1] ?? page;
-        const line = source.text.slice(0, start).split('\n').length - 1;
-        return (
-          `${place}: ${source.text.split('\n')[line]!.trim()}: ` + ts.flattenDiagnosticMessageText(messageText, '\n')
-        );
-      },
-    );
-  });
-  expect(faults).toEqual([]);
-});
-
 test('code that is marked as JavaScript has no types', () => {
   const blocks = PAGES.flatMap(page => blocksOf(page, 'js', 'jsx').map(block => ({page, ...block})));
   const texts = new Map(blocks.map(({page, line, text}) => [`${page}:${line}.jsx`, text]));
