@@ -1,9 +1,31 @@
+import {mkdtempSync, rmSync} from 'node:fs';
+import {createServer, type Server} from 'node:http';
+import type {AddressInfo} from 'node:net';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
+import {
+  type Adapter,
+  applyLoRA,
+  type CallProgress,
+  combineAdapters,
+  exportPEFT,
+  getAdapter,
+  loadAdapter,
+  loadKerasModel,
+  LoRAError,
+  saveAdapter,
+  toSafetensors,
+} from 'tfjs-lora';
 import {type Adapter, applyLoRA, getAdapter, loadAdapter, LoRAError, toSafetensors} from '../../../src';
-import {numbers} from '../../helpers';
-import {MemoryHandler, mlp, stirFactors} from '../../models';
-import {peftFiles, smallNetwork} from '../../peftNetworks';
 import {readPEFT} from '../../../src/core/peft/readPeft';
+import {loadGGUF} from '../../../src/language';
+import {loadTransformer} from '../../../src/transformers';
+import {numbers, withoutLeaks} from '../../helpers';
+import {MemoryHandler, mlp, stirFactors} from '../../models';
+import {KEY_MAP, peftFiles, smallNetwork} from '../../peftNetworks';
 
 function values(adapter: Adapter): unknown {
   return Object.fromEntries(Object.entries(adapter.tensors).map(([name, tensor]) => [name, numbers(tensor)]));
@@ -155,4 +177,184 @@ test("one of PEFT's files that is missing is named", async () => {
     'There is no adapter_model.safetensors among the files: adapter_config.json.',
   );
   await expect(readPEFT([], {})).rejects.toThrow('There is no adapter_config.json among the files: there are none.');
+});
+
+let server: Server;
+let url: string;
+
+beforeAll(async () => {
+  // Every answer breaks off after 20 of 1,000 bytes.
+  server = createServer((_, response) => {
+    response.writeHead(200, {'content-length': 1000});
+    response.write(Buffer.from([...Buffer.from('GGUF'), 3, ...Array<number>(15).fill(0)]), () => response.destroy());
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+afterAll(() => server.close());
+
+test.each<[string, () => Promise<unknown>]>([
+  ['a.safetensors', () => loadAdapter(`${url}/a.safetensors`)],
+  ['a.json', () => loadAdapter(`${url}/a.json`)],
+  ['a', () => loadAdapter(fetch(`${url}/a`))],
+  ['config', () => readPEFT({config: fetch(`${url}/config`), weights: new Blob([])}, {})],
+  ['model.gguf', () => loadGGUF(`${url}/model.gguf`)],
+  ['config.json', () => loadTransformer(`${url}/bert`)],
+  ['model.json', () => loadKerasModel(`${url}/model.json`)],
+])('a download of %s that breaks off is told with its address', async (path, load) => {
+  const loading = load();
+  await expect(loading).rejects.toThrow(LoRAError);
+  await expect(loading).rejects.toThrow(/terminated|Failed to parse model JSON/);
+  await expect(loading).rejects.toThrow(`${url}/`);
+  await expect(loading).rejects.toThrow(path);
+});
+
+test('a file that cannot be read to its end is told so', async () => {
+  const broken = new Blob(['x'.repeat(100)]);
+  const stream = new ReadableStream<Uint8Array>({pull: controller => controller.error(new Error('gone'))});
+  jest.spyOn(broken, 'stream').mockReturnValue(stream as ReturnType<Blob['stream']>);
+  const reading = loadAdapter(broken);
+  await expect(reading).rejects.toThrow(LoRAError);
+  await expect(reading).rejects.toThrow('The file cannot be read beyond byte 0: ');
+});
+
+test('a folder in place of a file, and a URL that is none, are told by name', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-sources-'));
+  for (const place of [folder, pathToFileURL(folder)]) {
+    const loading = loadGGUF(place);
+    await expect(loading).rejects.toThrow(LoRAError);
+    await expect(loading).rejects.toThrow(`Cannot read ${folder}: it is not a file. Check the path.`);
+  }
+  await expect(loadTransformer({config: folder, weights: new Blob([])})).rejects.toThrow('it is not a file');
+  await expect(loadGGUF('file:///100%/x')).rejects.toThrow('is not a valid file URL. Pass the plain path instead.');
+  rmSync(folder, {recursive: true});
+});
+
+let model: tf.LayersModel;
+let network: tf.LayersModel;
+let adapter: Adapter;
+beforeAll(() => {
+  model = applyLoRA(mlp().model, {rank: 2});
+  stirFactors(model);
+  adapter = getAdapter(model);
+  network = smallNetwork().model;
+});
+
+interface Options {
+  signal: AbortSignal;
+  onProgress: (progress: CallProgress) => void;
+}
+
+const REASON = new Error('the visitor left');
+
+/** Calls that take a signal, each of which gives something to dispose of, or nothing. */
+const CALLS: [name: string, call: (options: Options) => Promise<unknown>][] = [
+  ['loadAdapter', async options => loadAdapter(new Blob([await toSafetensors(model)]), options)],
+  ['loadAdapter of PEFT', options => loadAdapter(peftFiles('lora'), {model: network, keyMap: KEY_MAP, ...options})],
+  ['exportPEFT', options => exportPEFT(model, options)],
+  ['combineAdapters with a rank', options => combineAdapters(adapter, {rank: 1, ...options})],
+  ['combineAdapters with a budget', options => combineAdapters(adapter, {budget: 25, ...options})],
+  [
+    'loadKerasModel',
+    async options => {
+      const handler = new MemoryHandler();
+      await network.save(handler);
+      return loadKerasModel(handler, options);
+    },
+  ],
+];
+
+/** Answers requests as a server would that has a saved model, or an adapter in the format of tfjs. */
+function serve({artifacts}: MemoryHandler): void {
+  const {modelTopology, weightSpecs, weightData, ...rest} = artifacts;
+  const manifest = {...rest, modelTopology, weightsManifest: [{paths: ['weights.bin'], weights: weightSpecs}]};
+  jest.spyOn(globalThis, 'fetch').mockImplementation(input => {
+    const isWeights = (input as string).endsWith('weights.bin');
+    const body = isWeights ? (weightData as ArrayBuffer) : JSON.stringify(manifest);
+    const headers = {'content-type': isWeights ? 'application/octet-stream' : 'application/json'};
+    return Promise.resolve(new Response(body, {headers}));
+  });
+}
+
+/** Handlers of tfjs, which fetch, have errors of their own for what goes wrong in between. */
+async function loadFetched(options: Options): Promise<Adapter> {
+  const handler = new MemoryHandler();
+  await saveAdapter(model, handler);
+  serve(handler);
+  return loadAdapter('https://example.com/adapter.json', options);
+}
+
+const free = (result: unknown) => (result as {dispose?: () => void} | undefined)?.dispose?.();
+
+/** Lets so many turns of the event loop pass. */
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    await new Promise(resolve => setImmediate(resolve));
+  }
+}
+
+describe.each([...CALLS, ['loadAdapter of a URL', loadFetched] as const])('%s', (_, call) => {
+  test('that is aborted at any moment leaves nothing behind', async () => {
+    let aborted = 0;
+    for (let moment = 0; moment < 12; moment++) {
+      await withoutLeaks(async () => {
+        const controller = new AbortController();
+        const calling = call({signal: controller.signal, onProgress: () => undefined});
+        const outcome = calling.then(free, (error: unknown) => {
+          aborted++;
+          expect(error).toMatchObject({name: 'LoRAError', code: 'ERR_ABORTED', cause: REASON});
+        });
+        await (moment === 0 ? undefined : turns(moment - 1));
+        controller.abort(REASON);
+        await outcome;
+        await turns(2);
+      });
+    }
+    expect(aborted).toBeGreaterThan(0);
+  });
+
+  test('whose onProgress throws ends with that error, and leaves nothing behind', async () => {
+    const reports: CallProgress[] = [];
+    free(await call({signal: new AbortController().signal, onProgress: progress => reports.push(progress)}));
+    for (const at of reports.keys()) {
+      await withoutLeaks(async () => {
+        let left = at;
+        const onProgress = () => {
+          if (left-- === 0) {
+            throw REASON;
+          }
+        };
+        await expect(call({signal: new AbortController().signal, onProgress})).rejects.toBe(REASON);
+      });
+    }
+  });
+});
+
+test.each([
+  ['loadAdapter', (options: Options) => loadAdapter('https://example.com/adapter.json', options)],
+  ['loadKerasModel', (options: Options) => loadKerasModel('https://example.com/model.json', options)],
+])('%s of a URL that does not answer ends its request when it is aborted', async (_, call) => {
+  const signals: AbortSignal[] = [];
+  jest.spyOn(globalThis, 'fetch').mockImplementation((_input, init) => {
+    const {signal} = init as {signal: AbortSignal};
+    signals.push(signal);
+    return new Promise((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason as Error));
+    });
+  });
+  const controller = new AbortController();
+  const calling = call({signal: controller.signal, onProgress: () => undefined});
+  setTimeout(() => controller.abort(REASON));
+  await expect(calling).rejects.toMatchObject({code: 'ERR_ABORTED', cause: REASON});
+  expect(signals.map(({aborted}) => aborted)).toEqual([true]);
+});
+
+test('loadKerasModel of a URL ends with what onProgress throws', async () => {
+  const handler = new MemoryHandler();
+  await network.save(handler);
+  serve(handler);
+  const onProgress = () => {
+    throw REASON;
+  };
+  await withoutLeaks(() => expect(loadKerasModel('https://example.com/model.json', {onProgress})).rejects.toBe(REASON));
 });

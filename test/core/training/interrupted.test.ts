@@ -3,19 +3,181 @@ import {
   adam,
   applyLoRA,
   bestAdapter,
+  type CallProgress,
   checkpoint,
   disposeModel,
   findLearningRate,
+  fitOnFeatures,
   LoRAError,
+  progress,
   resume,
+  seededBatches,
   sgd,
   stopOnNaN,
 } from 'tfjs-lora';
 import {TrainingCallback} from '../../../src/core/training/callback';
-import {checksumOf} from '../../../src/platform/formats/checksum';
 import type {CheckpointState} from '../../../src/core/training/checkpointFile';
+import {checksumOf} from '../../../src/platform/formats/checksum';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {factorsOf, MemoryHandler, mlp} from '../../models';
+import {setting} from './setting';
+
+const REASON = new Error('the visitor left');
+type Callbacks = NonNullable<Parameters<tf.LayersModel['fit']>[2]>['callbacks'];
+
+/** Aborts a controller in a step, counted from 1. */
+function abortingAt(controller: AbortController, step: number): tf.CustomCallback {
+  let steps = 0;
+  return new tf.CustomCallback({
+    onBatchBegin: () => {
+      if (++steps === step) {
+        controller.abort(REASON);
+      }
+    },
+    onTrainEnd: () => expect(steps).toBe(step), // no step came after it
+  });
+}
+
+/** Ends a fit by a signal, and shows nothing. */
+function stopping(signal: AbortSignal): tf.Callback {
+  return progress({signal, onProgress: () => undefined});
+}
+
+describe('the signal of progress', () => {
+  // 12 examples in batches of 4: three steps an epoch.
+  test.each([1, 2, 3, 4, 6])('ends fit and fitDataset after step %i, with the history so far', async step => {
+    await withoutLeaks(async () => {
+      const {model, x, y, dispose} = setting();
+      for (const train of [
+        (callbacks: Callbacks) => model.fit(x, y, {epochs: 9, batchSize: 4, verbose: 0, callbacks}),
+        (callbacks: Callbacks) =>
+          model.fitDataset(seededBatches(x, y, {batchSize: 4, seed: 1}), {epochs: 9, verbose: 0, callbacks}),
+      ]) {
+        const controller = new AbortController();
+        const {epoch, history} = await train([abortingAt(controller, step), stopping(controller.signal)]);
+        expect(epoch.length).toBe(Math.ceil(step / 3));
+        expect((history.loss as number[]).every(Number.isFinite)).toBe(true);
+      }
+      const {epoch} = await model.fit(x, y, {
+        epochs: 2,
+        verbose: 0,
+        callbacks: [stopping(new AbortController().signal)],
+      });
+      expect(epoch).toEqual([0, 1]);
+      dispose();
+    });
+  });
+
+  test.each([undefined, 'val_loss'])('lets bestAdapter restore the best validated epoch, monitor %s', async monitor => {
+    await withoutLeaks(async () => {
+      const {model, x, y, factors, dispose} = setting(adam({learningRate: 0.05}));
+      const controller = new AbortController();
+      const best = bestAdapter({monitor});
+      let first: number[][] = [];
+      const note = new tf.CustomCallback({
+        onEpochEnd: epoch => {
+          first = epoch === 0 ? factors() : first;
+        },
+      });
+      await model.fit(x, y, {
+        ...{epochs: 9, batchSize: 4, verbose: 0, validationData: [x, y]},
+        callbacks: [note, abortingAt(controller, 4), best, stopping(controller.signal)],
+      });
+      expect(best.epoch).toBe(0);
+      expect(factors()).toEqual(first);
+      dispose();
+    });
+  });
+
+  test('is a signal, and not what has one', () => {
+    for (const value of [null, {}, new AbortController()]) {
+      expect(() => stopping(value as AbortSignal)).toThrow(LoRAError);
+      expect(() => stopping(value as AbortSignal)).toThrow('signal must be an AbortSignal');
+    }
+  });
+});
+
+describe.each(['tensors', 'a dataset'])('fitOnFeatures of %s', kind => {
+  const args = {epochs: 2, batchSize: 4, verbose: 0};
+
+  // Three batches of features, twice with validation; then two epochs of three steps.
+  test.each([0, 1, 3, 4, 6, 7, 9, 12])('that is aborted at moment %i leaves nothing behind', async moment => {
+    await withoutLeaks(async () => {
+      const {model, x, y, factors, dispose} = setting(undefined, 2, ['head']);
+      const before = factors();
+      const examples = () => seededBatches(x, y, {batchSize: 4, seed: 1});
+      const controller = new AbortController();
+      let now = 0;
+      const tick = () => {
+        if (++now === moment) {
+          controller.abort(REASON);
+        }
+      };
+      const options = {
+        ...args,
+        signal: controller.signal,
+        onProgress: tick,
+        callbacks: new tf.CustomCallback({onBatchEnd: tick}),
+      };
+      if (moment === 0) {
+        controller.abort(REASON);
+      }
+      const run =
+        kind === 'tensors'
+          ? fitOnFeatures(model, x, y, {...options, validationData: [x, y]})
+          : fitOnFeatures(model, examples(), {...options, validationData: examples()});
+      await expect(run).rejects.toMatchObject({name: 'LoRAError', code: 'ERR_ABORTED', cause: REASON});
+      expect(now).toBe(moment);
+      if (moment <= 6) {
+        expect(factors()).toEqual(before);
+      }
+      expect((await fitOnFeatures(model, x, y, args)).epoch).toEqual([0, 1]);
+      dispose();
+    });
+  });
+
+  test('ends with the error of an onProgress that throws', async () => {
+    await withoutLeaks(async () => {
+      const {model, x, y, dispose} = setting(undefined, 2, ['head']);
+      const onProgress = () => {
+        throw REASON;
+      };
+      const run =
+        kind === 'tensors'
+          ? fitOnFeatures(model, x, y, {...args, onProgress})
+          : fitOnFeatures(model, seededBatches(x, y, {batchSize: 4, seed: 1}), {...args, onProgress});
+      await expect(run).rejects.toBe(REASON);
+      dispose();
+    });
+  });
+});
+
+describe('findLearningRate', () => {
+  test.each([0, 1, 5, 10])('that is aborted at step %i leaves the model as it was', async moment => {
+    await withoutLeaks(async () => {
+      const {model, x, y, factors, dispose} = setting();
+      const before = factors();
+      const controller = new AbortController();
+      const seen: CallProgress[] = [];
+      if (moment === 0) {
+        controller.abort(REASON);
+      }
+      const onProgress = (progress: CallProgress) => {
+        if (seen.push(progress) === moment) {
+          controller.abort(REASON);
+        }
+      };
+      const run = findLearningRate(model, x, y, {steps: 10, batchSize: 4, signal: controller.signal, onProgress});
+      await expect(run).rejects.toMatchObject({code: 'ERR_ABORTED', cause: REASON});
+      expect(seen).toEqual(
+        Array.from({length: moment}, (_, done) => ({done, total: 10, what: 'trying learning rates'})),
+      );
+      expect(factors()).toEqual(before);
+      expect((await model.fit(x, y, {epochs: 1, verbose: 0})).epoch).toEqual([0]);
+      dispose();
+    });
+  });
+});
 
 /** A loss that takes NaN for 0, as kernels that lose NaN do: it stays finite whatever the weights are. */
 const forgiving = (labels: tf.Tensor, predictions: tf.Tensor) =>
@@ -25,7 +187,7 @@ const forgiving = (labels: tf.Tensor, predictions: tf.Tensor) =>
   });
 
 /** An adapted model with a loss that stays finite, and data for three steps an epoch. */
-function setting() {
+function finiteLossSetting() {
   const {model: base, inputs} = mlp();
   const model = applyLoRA(base, {rank: 2, seed: 1});
   const optimizer = adam({learningRate: 0.01});
@@ -60,7 +222,7 @@ function spoil(model: tf.LayersModel, at: {epoch: number; batch: number}, value 
 describe('weights that are not finite under a loss that is', () => {
   test.each([NaN, Infinity, -Infinity])('are seen by stopOnNaN in the step that spoilt them (%p)', async value => {
     await withoutLeaks(async () => {
-      const {model, factors, fit, dispose} = setting();
+      const {model, factors, fit, dispose} = finiteLossSetting();
       let good: number[][] = [];
       const watch = new tf.CustomCallback({onBatchBegin: batch => void (good = batch === 1 ? factors() : good)});
       const end = fit([watch, spoil(model, {epoch: 0, batch: 1}, value), stopOnNaN()]);
@@ -77,7 +239,7 @@ describe('weights that are not finite under a loss that is', () => {
 
   test('are told of each fit anew by one stopOnNaN', async () => {
     await withoutLeaks(async () => {
-      const {model, fit, dispose} = setting();
+      const {model, fit, dispose} = finiteLossSetting();
       const stop = stopOnNaN();
       await expect(fit([spoil(model, {epoch: 0, batch: 1}), stop], 1)).rejects.toThrow('In step 2 (epoch 1, batch 2)');
       await fit([stop], 1);
@@ -96,7 +258,7 @@ describe('weights that are not finite under a loss that is', () => {
 
   test('never are the best adapter', async () => {
     await withoutLeaks(async () => {
-      const {model, factors, fit, dispose} = setting();
+      const {model, factors, fit, dispose} = finiteLossSetting();
       let first: number[][] = [];
       const scripted = new tf.CustomCallback({
         onEpochEnd: (epoch, logs) => {
@@ -120,7 +282,7 @@ describe('weights that are not finite under a loss that is', () => {
     ['in the middle of one', {everySteps: 2}],
   ])('never are in a checkpoint, %s', async (_, options) => {
     await withoutLeaks(async () => {
-      const {model, fit, dispose} = setting();
+      const {model, fit, dispose} = finiteLossSetting();
       const handler = new MemoryHandler();
       await fit([checkpoint(handler)], 1);
       const {json} = handler;
@@ -143,7 +305,7 @@ describe('weights that are not finite under a loss that is', () => {
 
   test('are refused where they come from a checkpoint, by name', async () => {
     await withoutLeaks(async () => {
-      const {model, factors, fit, dispose} = setting();
+      const {model, factors, fit, dispose} = finiteLossSetting();
       const [good, bad] = [new MemoryHandler(), new MemoryHandler()];
       await fit([checkpoint(good), bestAdapter()], 1);
       const before = factors();
@@ -220,7 +382,7 @@ test('a sweep ends at the rate that spoils the weights, though the loss is finit
 
 test('weights that are not finite from the start are not taken for spoilt by a step', async () => {
   await useBackend('cpu');
-  const {model, factors, fit} = setting();
+  const {model, factors, fit} = finiteLossSetting();
   const [first] = factorsOf(model);
   tf.tidy(() => void first!.write(tf.fill(first!.shape as [number], NaN)));
   const before = factors();
