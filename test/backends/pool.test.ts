@@ -1,5 +1,5 @@
-import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import fc from 'fast-check';
 import {withoutOwnCode} from '../../src/backends/shared/tryOut';
 import {numbers, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
@@ -87,4 +87,12 @@ test('the gradient of maxima reaches the windows that were rounded up', async ()
 test('an empty pooling of whole numbers is refused on wasm as in plain tfjs', async () => {
   await useBackend('wasm');
   expect(() => tf.maxPool(tf.zeros<tf.Rank.R4>([1, 4, 1, 3], 'int32'), 3, 1, 'valid')).toThrow('float32');
+});
+
+test('the gradient of a 3-D max pooling goes to the maximum of each oblong window', () => {
+  const x = tf.tensor5d([5, 1, 2, 6, 3, 4, 7, 8], [1, 1, 2, 4, 1]);
+  const pool = (z: tf.Tensor) => tf.maxPool3d(z as tf.Tensor5D, [1, 1, 3], [1, 1, 1], 'valid');
+  expect(numbers(pool(x))).toEqual([5, 6, 7, 8]); // rows 5 1 2 6 and 3 4 7 8, windows of three
+  const dx = tf.grad(pool)(x, tf.tensor5d([1, 10, 100, 1000], [1, 1, 2, 2, 1]));
+  expect(numbers(dx)).toEqual([1, 0, 0, 10, 0, 0, 100, 1000]);
 });

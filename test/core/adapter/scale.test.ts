@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, getAdapter, LoRAError, scaleAdapter, setAdapter} from 'tfjs-lora';
-import {type Adapter, applyLoRA, combineAdapters, getAdapter, mergeLoRA} from '../../../src';
+import {type Adapter, combineAdapters, mergeLoRA} from '../../../src';
 import {numbers, random, withoutLeaks} from '../../helpers';
 import {baseWeights, cnn, predictions, train} from '../../models';
 import {times, updateOf, written} from './adapters';

@@ -5,7 +5,7 @@ import {applyLoRA} from '../../../src/core/model/apply';
 import {mergeLoRA} from '../../../src/core/model/restore';
 import {summarizeLoRA} from '../../../src/core/model/summary';
 import {disposeModel} from '../../../src/core/rewire/dispose';
-import {applyLoRA, disposeModel, getAdapter, mergeLoRA, scaleAdapter, setAdapter} from '../../../src/index';
+import {getAdapter, scaleAdapter, setAdapter} from '../../../src/index';
 import {LoRAError} from '../../../src/platform/errors';
 import {ACTIVATIONS, expectGradients, kernelsOf, numbers, on, random, useBackend, withoutLeaks} from '../../helpers';
 import {

@@ -9,20 +9,7 @@ import {
   setAdapter,
   withAdapter,
 } from 'tfjs-lora';
-import {
-  type Adapter,
-  applyLoRA,
-  combineAdapters,
-  disposeModel,
-  exportPEFT,
-  getAdapter,
-  type LoRAConfig,
-  LoRAError,
-  mergeLoRA,
-  removeLoRA,
-  setAdapter,
-  withAdapter,
-} from '../../../src/index';
+import {combineAdapters, exportPEFT, type LoRAConfig, mergeLoRA, removeLoRA} from '../../../src/index';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {baseWeights, cnn, mlp, multi, predictions, reloaded, type Specimen, stirFactors, train} from '../../models';
 

@@ -10,7 +10,6 @@ import {
   mergeLoRA,
 } from 'tfjs-lora';
 import {loraSites} from '../../../src/core/model/adapted';
-import {applyLoRA} from '../../../src/core/model/apply';
 import {measureLoRA, summarizeLoRA} from '../../../src/core/model/summary';
 import {numbers, random, withoutLeaks} from '../../helpers';
 import {cnn, mlp, nested, reloaded, shared, stirFactors} from '../../models';

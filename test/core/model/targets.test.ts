@@ -3,7 +3,7 @@ import {applyLoRA, getAdapter, type LoRAConfig, planLoRA} from '../../../src';
 import {closestTo} from '../../../src/core/model/closest';
 import {inventory, lineOf, showMatcher} from '../../../src/core/model/targets';
 import {sitesOf} from '../../../src/core/rewire/walk';
-import {applyLoRA, getAdapter, type LoRAConfig, planLoRA, replaceHead} from '../../../src/index';
+import {replaceHead} from '../../../src/index';
 import {cnn, mlp, reloaded} from '../../models';
 import {countingCalls} from '../../work';
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adamW, applyLoRA, LoRAError, modelCard} from 'tfjs-lora';
-import {type Adapter, applyLoRA, exportPEFT, getAdapter, loadAdapter, type LoRAConfig, LoRAError} from '../../../src';
+import {type Adapter, exportPEFT, getAdapter, loadAdapter, type LoRAConfig} from '../../../src';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {numbers, withoutLeaks} from '../../helpers';
 import {predictions, stir, stirFactors, train} from '../../models';

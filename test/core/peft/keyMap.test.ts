@@ -4,7 +4,6 @@ import {applyLoRA, disposeModel, exportPEFT, loadAdapter, LoRAError, mergeLoRA} 
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {checkKeyMap, closestNames, type KeyMap, nameMapper} from '../../../src/core/peft/modules';
 import {Budget, PatternTable} from '../../../src/core/peft/patternTable';
-import {LoRAError} from '../../../src/platform/errors';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {fixture} from '../../extensions/transformers/fixtures';

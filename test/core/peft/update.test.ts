@@ -12,7 +12,7 @@ import {
   toTorchUpdate,
   withinRankLimit,
 } from '../../../src/core/peft/methods/update';
-import {applyLoRA, LoRAError, saveAdapter} from '../../../src/index';
+import {LoRAError, saveAdapter} from '../../../src/index';
 import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {toTorch, transpose, type Values} from '../../../src/platform/formats/layout';
 import {fixture} from '../../extensions/transformers/fixtures';

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, getAdapter, loadAdapter, LoRAError, mergeLoRA, removeLoRA, summarizeLoRA} from 'tfjs-lora';
 import {LoRADense} from '../../../src/core/layers/loraDense';
-import {applyLoRA} from '../../../src/core/model/apply';
 import {disposeModel, trainableVariables} from '../../../src/core/rewire/dispose';
 import {withoutLeaks} from '../../helpers';
 import {baseWeights, MemoryHandler, mlp, nested, predictions, shared, train, ZOO} from '../../models';

@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import {disposeModel, moveTo} from 'tfjs-lora';
-import {loadGGUF} from 'tfjs-lora/language';
+import {applyLoRA, disposeModel, moveTo} from 'tfjs-lora';
+import {encodeChats, exportGGUF, loadGGUF, measurePerplexity} from 'tfjs-lora/language';
+import {quantizeBase} from 'tfjs-lora/quantized';
 import {DecodingSession} from '../../../src/extensions/language/session';
 import {withoutLeaks} from '../../helpers';
+import {mlp} from '../../models';
 import {fileOf} from './ggufFiles';
 
 /**
@@ -59,4 +61,107 @@ test('what was kept of earlier tokens comes along when the model moves between t
     disposeModel(model);
     await tf.setBackend('wasm');
   });
+});
+
+interface Options {
+  signal: AbortSignal;
+  onProgress: (progress: {done: number; total: number; what: string}) => void;
+}
+type Call = (options: Options) => Promise<unknown>;
+
+const REASON = new Error('enough');
+
+/** Aborts a call before it, at each of its reports, and after some time; and lets a report throw. */
+async function abortedEverywhere(call: Call): Promise<void> {
+  const reports: [done: number, total: number][] = [];
+  const run = (moment: number, act: (controller: AbortController) => void) => {
+    const controller = new AbortController();
+    if (moment < 0) {
+      act(controller);
+    }
+    let count = 0;
+    return call({
+      signal: controller.signal,
+      onProgress: ({done, total}) => {
+        reports.push([done, total]);
+        if (count++ === moment) {
+          act(controller);
+        }
+      },
+    });
+  };
+  await withoutLeaks(async () => {
+    const whole = await run(Infinity, () => undefined);
+    if (whole instanceof tf.LayersModel) {
+      disposeModel(whole);
+    }
+  });
+  const all = reports.splice(0);
+  expect(all.length).toBeGreaterThan(1);
+  const [total] = new Set(all.map(([, each]) => each));
+  expect(all.at(-1)).toEqual([total, total]);
+  expect(all.map(([done]) => done)).toEqual(all.map(([done]) => done).sort((a, b) => a - b));
+  const moments = [-1, ...all.keys()].filter((moment, i) => i < 20 || moment === all.length - 1);
+  for (const moment of moments) {
+    await withoutLeaks(async () => {
+      const aborted = run(moment, controller => controller.abort(REASON));
+      await expect(aborted).rejects.toMatchObject({code: 'ERR_ABORTED', cause: REASON});
+      const thrown = run(Math.max(0, moment), () => {
+        throw REASON;
+      });
+      await expect(thrown).rejects.toBe(REASON);
+    });
+  }
+}
+
+test.each(['llama', 'phi3'])('a load that is aborted leaves nothing: %s', async name => {
+  const bytes = fileOf(name);
+  for (const source of [() => bytes, () => new Response(new Blob([bytes]).stream())]) {
+    await abortedEverywhere(async options => (await loadGGUF(source(), options)).model);
+  }
+});
+
+test('a load is aborted while it waits for bytes', async () => {
+  await withoutLeaks(async () => {
+    const bytes = fileOf('qwen2');
+    for (const size of [10, 2000, 20_000, bytes.length - 5]) {
+      const controller = new AbortController();
+      let isCancelled = false;
+      const stream = new ReadableStream<Uint8Array>({
+        start: sender => sender.enqueue(bytes.subarray(0, size)),
+        cancel: () => void (isCancelled = true),
+      });
+      setTimeout(() => controller.abort(REASON), 30);
+      const loading = loadGGUF(new Response(stream), {signal: controller.signal});
+      await expect(loading).rejects.toMatchObject({code: 'ERR_ABORTED', cause: REASON});
+      expect(isCancelled).toBe(true);
+    }
+  });
+});
+
+test('what is made of texts leaves nothing when it is aborted, and neither does an export', async () => {
+  const {model, tokenizer} = await loadGGUF(fileOf('llama'));
+  const texts = ['the quick', 'brown fox', 'jumps'];
+  await abortedEverywhere(options => measurePerplexity(model, tokenizer, texts, options));
+  const records = texts.map(text => ({text}));
+  await abortedEverywhere(options => encodeChats(model, tokenizer, records, options));
+  const adapted = applyLoRA(model, {rank: 1, targets: [/[qv]_proj$/]});
+  await abortedEverywhere(options => exportGGUF(adapted, options));
+});
+
+test('quantizing leaves nothing when it is aborted, and the model as it was', async () => {
+  const {model} = mlp();
+  const x = tf.ones([2, 5]);
+  const before = (model.predict(x) as tf.Tensor).dataSync();
+  await abortedEverywhere(options => quantizeBase(model, {bits: 8, targets: ['hidden'], ...options}));
+  expect((model.predict(x) as tf.Tensor).dataSync()).toEqual(before);
+});
+
+test('what is no signal and no function is refused', async () => {
+  const wrong = {signal: {}, onProgress: 5} as unknown as Options;
+  for (const name of ['signal', 'onProgress'] as const) {
+    const options = {[name]: wrong[name]};
+    await expect(loadGGUF(fileOf('llama'), options)).rejects.toThrow(`${name} must be`);
+    await expect(quantizeBase(mlp().model, {bits: 8, ...options})).rejects.toThrow(`${name} must be`);
+  }
 });

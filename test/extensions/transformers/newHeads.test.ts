@@ -1,10 +1,19 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, compileModel, exportPEFT, getAdapter, removeLoRA, trainableVariables} from 'tfjs-lora';
+import {
+  adam,
+  applyLoRA,
+  compileModel,
+  exportPEFT,
+  getAdapter,
+  planLoRA,
+  removeLoRA,
+  trainableVariables,
+} from 'tfjs-lora';
 import {exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
 import {isAdapted} from '../../../src/core/model/adapted';
 import {numbers, useBackend} from '../../helpers';
 import {reloaded} from '../../models';
-import {fixture} from './fixtures';
+import {fixture, NAMES} from './fixtures';
 
 beforeAll(() => useBackend('cpu'));
 
@@ -102,4 +111,37 @@ describe('a new head of SegFormer for each position', () => {
     const [before, after] = [adapted, again].map(each => tf.tidy(() => numbers(each.predict(x) as tf.Tensor)));
     expect(after).toBeAllClose(before!, {rtol: 1e-4, atol: 1e-4});
   });
+});
+
+beforeAll(() => useBackend('cpu'));
+
+// The names that families give the layer whose outputs are those of the model.
+const HEADS = /(^|\/)(lm_head|classifier|score|qa_outputs|decoder|vocab_projector)$/;
+
+/** Networks of convolutions, whose layers are adapted as those of any other model. */
+const CONVOLUTIONAL = /^(resnet|convnext|dinov3ConvNext|mobilenet|efficientnet)/;
+
+test.each(NAMES.filter(name => !CONVOLUTIONAL.test(name)))(
+  '%s: linear layers are adapted by default, and neither embeddings nor the head',
+  async name => {
+    const {config, weights, pooling, tied} = fixture(name);
+    const {model} = await loadTransformer({config, weights, tied, pooling});
+    const {layers, faults} = planLoRA(model, {rank: 1});
+    expect(faults).toEqual([]);
+    const adapted = layers.filter(({role}) => role === 'adapted');
+    expect(adapted.length).toBeGreaterThan(3);
+    expect(adapted.filter(({className}) => className !== 'Dense')).toEqual([]);
+    expect(adapted.map(({path}) => path).filter(path => HEADS.test(path))).toEqual([]);
+  },
+);
+
+test.each(NAMES.filter(name => CONVOLUTIONAL.test(name)))('%s: convolutions are adapted by default', async name => {
+  const {config, weights, pooling} = fixture(name);
+  const {model} = await loadTransformer({config, weights, pooling});
+  const {layers, faults} = planLoRA(model, {rank: 1});
+  expect(faults).toEqual([]);
+  const classesOf = (role: string) => layers.filter(layer => layer.role === role).map(({className}) => className);
+  expect(classesOf('adapted')).toContain('Conv2D');
+  // One filter of few weights for each channel has nothing that a low rank would save.
+  expect(classesOf('skipped').filter(className => className !== 'DepthwiseConv2D')).toEqual([]);
 });

@@ -1,6 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
+import {buildWithValues} from '../../../src/platform/tfjs/buildWithValues';
 import {runLazyOp} from '../../../src/platform/tfjs/lazyOp';
-import {withoutLeaks} from '../../helpers';
+import {Prepared} from '../../../src/platform/tfjs/prepared';
+import {tensorOfBytes} from '../../../src/platform/tfjs/tensorOfBytes';
+import {numbers, useBackend, withoutLeaks} from '../../helpers';
 
 /** `x²`, by its own gradient, that tells how many buffers there are when it is gone through. */
 function square(x: tf.Tensor, seen: number[] = []): tf.Tensor {
@@ -99,5 +102,71 @@ test('after a step nothing is left', async () => {
   const x = tf.tensor1d([1, 2]);
   await withoutLeaks(() => {
     tf.dispose(tf.grad(z => tf.sum(square(same(square(z)))))(x));
+  });
+});
+
+describe('prepared tensors', () => {
+  beforeAll(() => useBackend('cpu'));
+  test('are made once, and again when a source has other data', async () => {
+    await withoutLeaks(() => {
+      const [one, other] = [1, 2].map(value => tf.tidy(() => tf.variable(tf.scalar(value))));
+      const prepared = new Prepared();
+      let made = 0;
+      const sum = () => {
+        const [tensor]: tf.Tensor[] = prepared.get([one!, other!], () => {
+          made++;
+          return [tf.add(one!, other!)];
+        });
+        return numbers(tensor!)[0];
+      };
+      expect([sum(), sum(), made]).toEqual([3, 3, 1]);
+      tf.tidy(() => other!.assign(tf.scalar(5)));
+      expect([sum(), sum(), made]).toEqual([6, 6, 2]);
+      tf.tidy(() => one!.assign(tf.scalar(7)));
+      expect([sum(), made]).toEqual([12, 3]);
+      prepared.dispose();
+      expect([sum(), made]).toEqual([12, 4]);
+      prepared.dispose();
+      prepared.dispose();
+      tf.dispose([one!, other!]);
+    });
+  });
+
+  test('outlive the tidy in which they are made, and what they are made of does not', async () => {
+    const source = tf.variable(tf.scalar(3));
+    const prepared = new Prepared();
+    const square = (): tf.Tensor[] => prepared.get([source], () => [tf.square(tf.mul(source, 2))]);
+    await withoutLeaks(() => {
+      const [kept] = tf.tidy(square);
+      expect(numbers(kept!)).toEqual([36]);
+      expect(square()[0]).toBe(kept);
+      prepared.dispose();
+    });
+  });
+});
+
+test('a tensor is made of bytes that begin anywhere, and keeps its values when they change', () => {
+  const bytes = new Uint8Array(13);
+  bytes.set(new Uint8Array(Float32Array.of(1.5, -2, 3).buffer), 1);
+  const tensor = tensorOfBytes(bytes.subarray(1), [3, 1]);
+  bytes.fill(0);
+  expect([tensor.shape, tensor.dtype, numbers(tensor)]).toEqual([[3, 1], 'float32', [1.5, -2, 3]]);
+});
+
+test('weights of a new layer are the tensors that it starts with, and others are zeros', async () => {
+  await withoutLeaks(() => {
+    const layer = tf.layers.dense({units: 2});
+    layer.setFastWeightInitDuringBuild(true);
+    const kernel = tf.tensor2d([1, 2, 3, 4, 5, 6], [3, 2]);
+    const {numDataBuffers} = tf.memory();
+    buildWithValues(layer, new Map([['kernel', kernel]]), () => layer.apply(tf.input({shape: [3]})));
+    expect(tf.memory().numDataBuffers).toBe(numDataBuffers + 1);
+    expect(layer.getWeights().map(numbers)).toEqual([
+      [1, 2, 3, 4, 5, 6],
+      [0, 0],
+    ]);
+    expect(Object.hasOwn(layer, 'addWeight')).toBe(false);
+    kernel.dispose();
+    layer.dispose();
   });
 });

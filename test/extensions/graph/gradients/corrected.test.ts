@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import {expectAgreement} from '../../../backends/agreement';
+import {numbers, useBackend, withoutLeaks} from '../../../helpers';
 import 'tfjs-lora/graph';
-import {numbers} from '../../../helpers';
 
 test.each([-2, 0])('sums and products so far take an axis counted from the end, %d', axis => {
   const x = tf.tensor2d([1, 2, 3, 4, 5, 6], [3, 2]);
@@ -89,4 +90,29 @@ test('convolutions and averages of which nothing results are empty, and their gr
 
 test('rows gathered of an empty tensor have the shape of rows', () => {
   expect(tf.gather(tf.zeros([5, 3, 0, 2]), tf.tensor1d([1, 2], 'int32'), 1).shape).toEqual([5, 2, 0, 2]);
+});
+
+test.each([true, false])('the places of maxima agree with cpu, batch in index: %p', includeBatch =>
+  expectAgreement(() => {
+    const x = tf.sub(tf.randomNormal<tf.Rank.R4>([2, 5, 6, 3], 0, 1, 'float32', 1), 5);
+    const {result, indexes} = tf.maxPoolWithArgmax(x as tf.Tensor4D, 2, 2, 'same', includeBatch);
+    return [result!, indexes!];
+  }),
+);
+
+test('the places of maxima are refused for a tensor that is not of rank 4, as by tfjs', async () => {
+  await useBackend('wasm');
+  const x = tf.zeros([4, 4, 3]) as unknown as tf.Tensor4D;
+  expect(() => tf.maxPoolWithArgmax(x, 2, 2, 'same')).toThrow(/rank 4/);
+});
+
+test('the places of maxima are refused for a window that is larger than the images', async () => {
+  await useBackend('wasm');
+  await withoutLeaks(() => {
+    for (const batch of [0, 1]) {
+      const x = tf.zeros<tf.Rank.R4>([batch, 1, 2, 1]);
+      expect(() => tf.maxPoolWithArgmax(x, [4, 1], 1, 'valid')).toThrow(`[${batch},-2,2,1]`);
+      x.dispose();
+    }
+  });
 });
