@@ -1,5 +1,3 @@
-import {mkdtempSync, rmSync} from 'node:fs';
-import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {
@@ -19,6 +17,7 @@ import {
 } from 'tfjs-lora';
 import {encodeImages} from 'tfjs-lora/images';
 import {generateTexts, loadGGUF} from 'tfjs-lora/language';
+import {temporaryFolder} from './temporaryFolder';
 import {fileOf} from './extensions/language/ggufFiles';
 import {random, useBackend} from './helpers';
 
@@ -32,17 +31,14 @@ const at = (name: string) => join(folder, name);
 
 beforeAll(async () => {
   await useBackend('cpu');
-  folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-calls-'));
+  folder = temporaryFolder();
   base = tf.sequential({layers: [tf.layers.dense({name: 'd', units: 2, inputShape: [3]})]});
   model = applyLoRA(base, {rank: 2});
   model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
   data = [random([4, 3], 1), random([4, 2], 2)];
   await model.fit(...data, {epochs: 1, verbose: 0, callbacks: [checkpoint(at('run'))]});
 });
-afterAll(() => {
-  tf.dispose(data);
-  rmSync(folder, {recursive: true});
-});
+afterAll(() => tf.dispose(data));
 
 const IMAGE = {data: new Uint8ClampedArray(4 * 4 * 3), width: 4, height: 4};
 

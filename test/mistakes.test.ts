@@ -1,12 +1,12 @@
-import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {writeFileSync} from 'node:fs';
 import {createServer, type Server} from 'node:http';
 import type {AddressInfo} from 'node:net';
-import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import * as languageEntry from '../src/language';
 import {adaptLayer} from '../src/layers';
 import * as library from '../src/node';
+import {temporaryFolder} from './temporaryFolder';
 
 // Mistakes as JavaScript makes them, without types.
 const lora = library as unknown as Record<string, (...args: unknown[]) => unknown>;
@@ -37,7 +37,7 @@ const url = (path: string) => `http://127.0.0.1:${(server.address() as AddressIn
 
 beforeAll(async () => {
   await tf.setBackend('cpu');
-  folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-mistakes-'));
+  folder = temporaryFolder();
   writeFileSync(at('note.txt'), 'hello');
   server = createServer(({url: path = ''}, response) => {
     response.writeHead(path.includes('page') ? 200 : path.includes('broken') ? 500 : 404);
@@ -48,7 +48,6 @@ beforeAll(async () => {
   model = applyLoRA(base, {rank: 2});
 });
 afterAll(async () => {
-  rmSync(folder, {recursive: true});
   await new Promise(resolve => server.close(resolve));
 });
 

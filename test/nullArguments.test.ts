@@ -1,6 +1,3 @@
-import {mkdtempSync, rmSync} from 'node:fs';
-import {tmpdir} from 'node:os';
-import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import * as language from '../src/language';
 import * as singleLayers from '../src/layers';
@@ -10,6 +7,7 @@ import * as landmarks from '../src/landmarks';
 import * as quantized from '../src/quantized';
 import * as sound from '../src/sound';
 import {crossEntropyFromLogits, perplexity} from '../src/transformers';
+import {temporaryFolder} from './temporaryFolder';
 import {fakeElement} from './core/training/fakeElement';
 import {fileOf} from './extensions/language/ggufFiles';
 import {clip, wav} from './extensions/sound/clips';
@@ -44,8 +42,7 @@ const tokenizer = {
 };
 
 /** A folder that is gone after the tests. */
-const FOLDER = mkdtempSync(join(tmpdir(), 'tfjs-lora-'));
-afterAll(() => rmSync(FOLDER, {recursive: true}));
+const FOLDER = temporaryFolder();
 
 /** How each exported function is used. Objects are options, whose entries are tried too. */
 const USAGES: Record<string, Usage> = {

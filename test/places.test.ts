@@ -1,5 +1,4 @@
-import {mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
@@ -14,6 +13,7 @@ import {
   saveAdapter,
 } from 'tfjs-lora';
 import {encodeSounds, readSound} from 'tfjs-lora/sound';
+import {temporaryFolder} from './temporaryFolder';
 import {wav} from './extensions/sound/clips';
 import {random, useBackend, withoutLeaks} from './helpers';
 
@@ -24,9 +24,8 @@ const at = (name: string) => join(folder, name);
 
 beforeEach(async () => {
   await useBackend('cpu');
-  folder = mkdtempSync(join(tmpdir(), 'tfjs-lora places '));
+  folder = temporaryFolder('tfjs-lora places ');
 });
-afterEach(() => rmSync(folder, {recursive: true, force: true}));
 
 const network = () => tf.sequential({layers: [tf.layers.dense({name: 'd', units: 2, inputShape: [3]})]});
 

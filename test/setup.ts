@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import '../src/backends/backends';
 import {supplyWasm} from '../src/backends/wasm/wasmPart';
+import {removeTemporaryFolders} from './temporaryFolder';
 
 // As in Node.
 supplyWasm();
@@ -22,6 +23,8 @@ afterEach(async () => {
     await tf.setBackend(backend);
   }
 });
+
+afterAll(removeTemporaryFolders);
 
 declare global {
   // oxlint-disable-next-line typescript/no-namespace

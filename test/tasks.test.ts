@@ -1,9 +1,8 @@
-import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
-import {join} from 'node:path';
+import {writeFileSync} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import ts from 'typescript';
 import * as library from 'tfjs-lora';
+import {temporaryFolder} from './temporaryFolder';
 import {textsUnder} from './docs/pages';
 import {numbers, random, useBackend} from './helpers';
 import {stirFactors} from './models';
@@ -69,12 +68,11 @@ describe('in Node, the code of the docs', () => {
   let folder: string;
   beforeAll(() => useBackend('cpu'));
   beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-tasks-'));
+    folder = temporaryFolder();
     process.chdir(folder);
   });
   afterEach(() => {
     process.chdir(cwd);
-    rmSync(folder, {recursive: true, force: true});
   });
 
   const network = () => tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3], name: 'fc'})]});

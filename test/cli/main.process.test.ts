@@ -1,13 +1,12 @@
 import {spawnSync} from 'node:child_process';
-import {closeSync, mkdtempSync, openSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {closeSync, openSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {bundled} from '../bundled';
+import {temporaryFolder} from '../temporaryFolder';
 
 const PROGRAM = bundled('src/cli.ts');
 const FIXTURES = join(__dirname, '../fixtures');
-const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-cli-'));
-afterAll(() => rmSync(folder, {recursive: true}));
+const folder = temporaryFolder();
 
 const at = (name: string) => join(folder, name);
 

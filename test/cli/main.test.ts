@@ -1,15 +1,4 @@
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, fileHandler, loadAdapter, loadKerasModel, saveAdapter} from 'tfjs-lora';
@@ -17,15 +6,15 @@ import {main} from '../../src/cli/main';
 import {fromONNX} from '../../src/onnx';
 import {numbers, random, useBackend} from '../helpers';
 import {stirFactors} from '../models';
+import {temporaryFolder} from '../temporaryFolder';
 
 const FIXTURES = join(__dirname, '../fixtures');
 let folder: string;
 
 beforeEach(async () => {
   await useBackend('cpu');
-  folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-cli-'));
+  folder = temporaryFolder();
 });
-afterEach(() => rmSync(folder, {recursive: true}));
 
 async function run(...args: string[]): Promise<{code: number; out: string; err: string}> {
   const written = {out: '', err: ''};

@@ -1,6 +1,5 @@
 import {spawnSync} from 'node:child_process';
-import {cpSync, existsSync, mkdtempSync, readFileSync, rmSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {cpSync, existsSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {main} from '../../src/cli/main';
@@ -8,6 +7,7 @@ import {applyLoRA, fileHandler, saveAdapter} from '../../src/index';
 import {getAdapter} from '../../src/node';
 import {useBackend} from '../helpers';
 import {PROGRAMS} from '../../scripts/programs';
+import {temporaryFolder} from '../temporaryFolder';
 import {blocksOf, PAGES, readPage} from './pages';
 
 jest.setTimeout(60_000);
@@ -108,10 +108,9 @@ test('CONTRIBUTING says of every check when to run it', () => {
 });
 
 describe('the commands of docs/command-line.md', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-commands-'));
+  const folder = temporaryFolder();
   afterAll(() => {
     process.chdir(ROOT);
-    rmSync(folder, {recursive: true});
   });
 
   test('do what the page says, one after the other', async () => {

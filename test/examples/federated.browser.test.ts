@@ -1,6 +1,5 @@
-import {mkdirSync, mkdtempSync, readFileSync, rmSync} from 'node:fs';
+import {mkdirSync, readFileSync} from 'node:fs';
 import type {Server} from 'node:http';
-import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import type {Browser, Page} from 'playwright-core';
 import {digitsOf} from '../../examples/federated/data';
@@ -9,6 +8,7 @@ import {network} from '../../examples/shared/network';
 import {fileHandler, saveAdapter} from '../../src/index';
 import {emptyTask, SuperLink} from '../extensions/federated/superLink';
 import {useBackend} from '../helpers';
+import {temporaryFolder} from '../temporaryFolder';
 import {buildSite, collectErrors, describeInBrowser, expectTidy, launchBrowser, LOOKS, serveSite, showAs} from './site';
 
 jest.setTimeout(240_000);
@@ -32,7 +32,7 @@ const POLICY =
   "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
 
 describeInBrowser('the page of a client', () => {
-  const models = mkdtempSync(join(tmpdir(), 'federated-page-'));
+  const models = temporaryFolder();
   const screenshots = 'examples/federated/output/screenshots';
   const link = new SuperLink([emptyTask('train'), emptyTask('evaluate')]);
   let server: Server;
@@ -65,7 +65,6 @@ describeInBrowser('the page of a client', () => {
     await browser.close();
     server.close();
     await link.stop();
-    rmSync(models, {recursive: true});
   });
 
   async function says(begin: string): Promise<void> {

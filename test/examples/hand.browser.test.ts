@@ -1,6 +1,4 @@
-import {mkdtempSync, rmSync} from 'node:fs';
-import {tmpdir} from 'node:os';
-import {dirname, join} from 'node:path';
+import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import type {Page} from 'playwright-core';
 import {applyLoRA, disposeModel, loadAdapter} from 'tfjs-lora';
@@ -25,6 +23,7 @@ import {writeTuned} from '../../examples/shared/writeTuned';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
 import {describeUnless} from '../missing';
 import {MemoryHandler} from '../models';
+import {temporaryFolder} from '../temporaryFolder';
 import {writeFilm} from './fakeCamera';
 import {collectErrors, downloads, expectTidy, LOOKS, MISSING_BROWSER, openSite, showAs} from './site';
 
@@ -152,7 +151,7 @@ describeUnless(MISSING_MODEL, 'the landmark model of hands', () => {
 
 describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landmark model', () => {
   const random = mulberry32(5);
-  const film = join(mkdtempSync(join(tmpdir(), 'tfjs-lora-hand-')), 'gloves.y4m');
+  const film = join(temporaryFolder(), 'gloves.y4m');
   const gloves = Array.from({length: 6}, () => picture(randomPose(random), 'glove', random));
   const site = openSite('hand', MISSING_MODEL === undefined ? modelFolder() : '', writeFilm(film, gloves, SIDE));
   let page: Page;
@@ -164,8 +163,6 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
     await page.goto(site.url);
     await says('Ready');
   });
-
-  afterAll(() => rmSync(dirname(film), {recursive: true, force: true}));
 
   /** Waits until the page says something that begins so. */
   async function says(begin: string): Promise<void> {

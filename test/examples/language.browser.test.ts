@@ -1,5 +1,4 @@
-import {copyFileSync, mkdtempSync, rmSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {copyFileSync} from 'node:fs';
 import {join} from 'node:path';
 import type {Page} from 'playwright-core';
 import {isTicket, makeOrders} from '../../examples/language/data';
@@ -7,6 +6,7 @@ import {askedAs, examplesIn, SAMPLES} from '../../examples/language/src/texts';
 import type {ChatRecord} from '../../src/extensions/records/chatRecords';
 import {loadAdapter} from '../../src';
 import {useBackend} from '../helpers';
+import {temporaryFolder} from '../temporaryFolder';
 import {
   collectErrors,
   describeInBrowser,
@@ -66,9 +66,8 @@ const TEXTS = 'the fox => a dog\n\nthe dog => a cat\n\nthe cat => a fox';
 
 describeInBrowser('the page that teaches a language model', () => {
   /** A tiny model in place of the real one. */
-  const models = mkdtempSync(join(tmpdir(), 'language-page-'));
+  const models = temporaryFolder();
   copyFileSync('test/fixtures/gguf/llama.gguf', join(models, 'base.gguf'));
-  afterAll(() => rmSync(models, {recursive: true}));
   const site = openSite('language', models);
   let page: Page;
   let errors: string[];

@@ -1,11 +1,11 @@
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, toSafetensors} from 'tfjs-lora';
 import {generateTexts, loadGGUF, type ChatMessage} from 'tfjs-lora/language';
 import {LanguageEngine} from '../../examples/language/src/engine';
 import type {News} from '../../examples/language/src/protocol';
+import {temporaryFolder} from '../temporaryFolder';
 
 // A bundler gives the page the addresses of the binaries.
 jest.mock('../../examples/shared/wasm', () => ({startWasm: () => Promise.resolve()}));
@@ -18,10 +18,9 @@ function withPositions(file: string, positions: number): Buffer {
   return bytes;
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'language-engine-'));
+const folder = temporaryFolder();
 const path = join(folder, 'base.gguf');
 writeFileSync(path, withPositions('test/fixtures/gguf/llama.gguf', 512));
-afterAll(() => rmSync(folder, {recursive: true}));
 const user = (content: string): ChatMessage => ({role: 'user', content});
 const assistant = (content: string): ChatMessage => ({role: 'assistant', content});
 

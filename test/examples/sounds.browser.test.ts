@@ -1,5 +1,4 @@
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import type {Page} from 'playwright-core';
@@ -8,6 +7,7 @@ import {fromONNX} from 'tfjs-lora/onnx';
 import {readWav, resample} from 'tfjs-lora/sound';
 import {wav} from '../extensions/sound/clips';
 import {numbers, random, useBackend} from '../helpers';
+import {temporaryFolder} from '../temporaryFolder';
 import {collectErrors, describeInBrowser, downloads, expectTidy, LOOKS, openSite, showAs} from './site';
 
 jest.setTimeout(120_000);
@@ -32,7 +32,7 @@ function writeMicrophone(path: string): string[] {
 }
 
 describeInBrowser('the page that learns words and noises', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'sounds-page-'));
+  const folder = temporaryFolder();
   const site = openSite('sounds', '', writeMicrophone(join(folder, 'microphone.wav')));
   let page: Page;
   let errors: string[];
@@ -51,7 +51,6 @@ describeInBrowser('the page that learns words and noises', () => {
   });
 
   afterAll(async () => {
-    rmSync(folder, {recursive: true});
     await page.close();
   });
 

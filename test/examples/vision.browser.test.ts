@@ -1,5 +1,4 @@
-import {copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {copyFileSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {Resvg} from '@resvg/resvg-js';
 import * as tf from '@tensorflow/tfjs';
@@ -25,6 +24,7 @@ import {
   temperatureOf,
 } from '../../examples/vision/learn';
 import {numbers, random, useBackend, withoutLeaks} from '../helpers';
+import {temporaryFolder} from '../temporaryFolder';
 import {
   collectErrors,
   describeInBrowser,
@@ -211,10 +211,9 @@ const COLD = ['#0000ff', '#0022ee', '#2200dd', '#1133ff', '#0011cc'].map(square)
 const TO_TRY = ['#f01010', '#1010f0', '#e80018'];
 
 describeInBrowser('the page that teaches a vision transformer', () => {
-  const models = mkdtempSync(join(tmpdir(), 'vision-page-'));
+  const models = temporaryFolder();
   ['config.json', 'model.safetensors'].forEach(file => copyFileSync(join(TINY, file), join(models, file)));
   writeFileSync(join(models, 'preprocessor_config.json'), JSON.stringify(PREPROCESSOR));
-  afterAll(() => rmSync(models, {recursive: true}));
   const site = openSite('vision', models);
   let page: Page;
   let errors: string[];

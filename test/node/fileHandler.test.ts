@@ -1,7 +1,7 @@
 import {spawnSync} from 'node:child_process';
 import {createHash} from 'node:crypto';
 import fs from 'node:fs';
-import {hostname, tmpdir} from 'node:os';
+import {hostname} from 'node:os';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
@@ -10,16 +10,12 @@ import {LoRAError} from '../../src/platform/errors';
 import {loadAdapter, saveAdapter} from 'tfjs-lora';
 import {written} from '../core/adapter/adapters';
 import {useBackend} from '../helpers';
+import {temporaryFolder} from '../temporaryFolder';
 
 beforeAll(() => useBackend('cpu'));
 
 let folder: string;
-beforeEach(() => {
-  folder = fs.mkdtempSync(join(tmpdir(), 'fileHandler-'));
-});
-afterEach(() => {
-  fs.rmSync(folder, {recursive: true});
-});
+beforeEach(() => (folder = temporaryFolder()));
 
 /** Everything under the test's folder, as sorted relative paths. */
 const files = () =>

@@ -1,15 +1,14 @@
 import {spawnSync} from 'node:child_process';
-import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import {bundled} from '../bundled';
+import {temporaryFolder} from '../temporaryFolder';
 
 const LIBRARY = bundled('src/node.ts');
 
 let folder: string;
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-router-'))));
-afterEach(() => rmSync(folder, {recursive: true}));
+beforeEach(() => (folder = temporaryFolder()));
 
 /** What a program prints that runs in a process of its own, since tfjs keeps what is registered. */
 function printed(program: string): unknown {

@@ -1,5 +1,4 @@
 import fs from 'node:fs';
-import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {
@@ -16,16 +15,12 @@ import {readPEFTFolder, writePEFTFolder} from '../../src/node/peftFolder';
 import {numbers, useBackend} from '../helpers';
 import {mlp, stirFactors} from '../models';
 import {peftFiles, smallNetwork} from '../peftNetworks';
+import {temporaryFolder} from '../temporaryFolder';
 
 beforeAll(() => useBackend('cpu'));
 
 let folder: string;
-beforeEach(() => {
-  folder = fs.mkdtempSync(join(tmpdir(), 'peftFolder-'));
-});
-afterEach(() => {
-  fs.rmSync(folder, {recursive: true});
-});
+beforeEach(() => (folder = temporaryFolder()));
 
 const files = () => fs.readdirSync(folder, {recursive: true, encoding: 'utf8'}).sort();
 

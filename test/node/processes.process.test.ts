@@ -1,11 +1,11 @@
 import {type ChildProcess, spawn} from 'node:child_process';
-import {existsSync, mkdtempSync, readdirSync, rmSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {existsSync, readdirSync} from 'node:fs';
 import {join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
 import {loadModelFiles, saveModelFiles} from '../../src/node/modelFiles';
 import {readPEFTFolder, writePEFTFolder} from '../../src/node/peftFolder';
 import {bundled} from '../bundled';
+import {temporaryFolder} from '../temporaryFolder';
 
 /** How long each process saves or reads, some hundred times. */
 const MILLISECONDS = 1000;
@@ -17,12 +17,9 @@ jest.setTimeout(120_000);
 let folder: string;
 const children: ChildProcess[] = [];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'processes-'));
-});
+beforeEach(() => (folder = temporaryFolder()));
 afterEach(() => {
   children.splice(0).forEach(child => child.kill('SIGKILL'));
-  rmSync(folder, {recursive: true});
 });
 
 interface Saver {

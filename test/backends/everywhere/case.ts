@@ -20,6 +20,14 @@ export interface Case {
   run(backend: string): Promise<number>;
 }
 
+/** Cases with the same tolerances, by their rows in the table. */
+export function within(
+  tolerances: Pick<Case, 'tolerance' | 'halfTolerance'>,
+  runs: Record<string, Case['run']>,
+): Case[] {
+  return Object.entries(runs).map(([behaviour, run]) => ({behaviour, ...tolerances, run}));
+}
+
 /** What came of a case. */
 export interface Outcome extends Omit<Case, 'run' | 'halfTolerance'> {
   /** Not there if it threw. */
@@ -83,6 +91,11 @@ export function relativeDifference(
     return difference(values, expected[i]!) / (scale || 1);
   });
   return Math.max(...differences);
+}
+
+/** A run of a case: how far the numbers are from those of cpu, which `expected` may compute in another way. */
+export function asOnCpu(compute: () => Promise<number[][]>, expected = compute): Case['run'] {
+  return async () => relativeDifference(await compute(), await elsewhere('cpu', expected));
 }
 
 /** The largest difference of lists that ought to be the same. */

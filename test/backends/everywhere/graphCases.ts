@@ -3,7 +3,7 @@ import {applyLoRA} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import {registerGraphGradients} from '../../../src/extensions/graph/gradients/graphGradients';
 import {random} from '../../helpers';
-import {type Case, difference, elsewhere, predicts, read, relativeDifference} from './case';
+import {asOnCpu, type Case, difference, predicts, read} from './case';
 
 /** What a graph has to do on every backend. */
 export const graphCases: readonly Case[] = [
@@ -11,21 +11,16 @@ export const graphCases: readonly Case[] = [
     behaviour: 'an imported graph has the same outputs as on cpu',
     tolerance: 1e-4,
     halfTolerance: 3e-2,
-    run: async () => {
-      const here = await predicts(await fromGraphModel(await graph()), images());
-      const there = await elsewhere('cpu', async () => read([(await graph()).execute(images()) as tf.Tensor]));
-      return relativeDifference([here], there);
-    },
+    run: asOnCpu(
+      async () => [await predicts(await fromGraphModel(await graph()), images())],
+      async () => read([(await graph()).execute(images()) as tf.Tensor]),
+    ),
   },
   {
     behaviour: 'fit of an imported graph has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: null,
-    run: async () => {
-      const losses = await fit();
-      const expected = await elsewhere('cpu', fit);
-      return relativeDifference([losses], [expected]);
-    },
+    run: asOnCpu(async () => [await fit()]),
   },
   {
     behaviour: 'an imported graph has the same outputs after merging and writing back',
@@ -43,10 +38,7 @@ export const graphCases: readonly Case[] = [
     behaviour: 'operations of a vector and a tensor of five axes give what they give on cpu',
     tolerance: 1e-4,
     halfTolerance: 3e-2,
-    run: async () => {
-      const values = () => read(ofVectors());
-      return relativeDifference(await values(), await elsewhere('cpu', values));
-    },
+    run: asOnCpu(() => read(ofVectors())),
   },
   {
     behaviour: 'the sum of ten tensors in a graph is whole',

@@ -19,7 +19,7 @@ import {makeAdapter} from '../../../src/core/adapter/adapter';
 import {random} from '../../helpers';
 import {bytesIn, manifold, peakOf} from '../../memory';
 import {factorsOf, MemoryHandler, stir, stirFactors} from '../../models';
-import {type Case, difference, elsewhere, predicts, read, relativeDifference, use} from './case';
+import {type Case, difference, elsewhere, predicts, read, relativeDifference, use, within} from './case';
 
 /** What whole models have to do on every backend. */
 export const modelCases: readonly Case[] = [
@@ -30,42 +30,22 @@ export const modelCases: readonly Case[] = [
     halfTolerance: null,
     run: () => fitFollowsCpu(adam),
   },
-  {
-    behaviour: 'fit with momentum has the same loss curve as on cpu',
-    tolerance: 1e-3,
-    halfTolerance: 3e-3,
-    run: () => fitFollowsCpu(momentum),
-  },
-  {
-    behaviour: 'fit of a model built on cpu has the same loss curve',
-    tolerance: 1e-3,
-    halfTolerance: 3e-3,
-    run: () => builtOnCpu(momentum),
-  },
-  {
-    behaviour: 'fit on cpu of a model built here has the same loss curve',
-    tolerance: 1e-3,
-    halfTolerance: 3e-3,
-    run: () => trainedOnCpu(adam),
-  },
-  {
-    behaviour: 'fit alternating with cpu has the same loss curve',
-    tolerance: 1e-3,
-    halfTolerance: 3e-3,
-    run: backend => inTurn(backend, momentum),
-  },
-  {
-    behaviour: 'applying, training, switching and merging read nothing synchronously',
-    tolerance: 0,
-    halfTolerance: null,
-    run: synchronousReads,
-  },
-  {
-    behaviour: 'training prepares nothing that only wasm needs',
-    tolerance: 0,
-    halfTolerance: null,
-    run: preparedForWasm,
-  },
+  ...within(
+    {tolerance: 1e-3, halfTolerance: 3e-3},
+    {
+      'fit with momentum has the same loss curve as on cpu': () => fitFollowsCpu(momentum),
+      'fit of a model built on cpu has the same loss curve': () => builtOnCpu(momentum),
+      'fit on cpu of a model built here has the same loss curve': () => trainedOnCpu(adam),
+      'fit alternating with cpu has the same loss curve': backend => inTurn(backend, momentum),
+    },
+  ),
+  ...within(
+    {tolerance: 0, halfTolerance: null},
+    {
+      'applying, training, switching and merging read nothing synchronously': synchronousReads,
+      'training prepares nothing that only wasm needs': preparedForWasm,
+    },
+  ),
   // 2 % of the base are for what is made for a moment.
   {
     behaviour: 'adapting allocates memory only for the factors',

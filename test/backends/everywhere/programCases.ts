@@ -6,7 +6,7 @@ import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
 import {randomFrom} from '../../attack/damage';
 import {random} from '../../helpers';
 import {chainModel, CHAINS, type Layers, randomChain} from './chains';
-import {type Case, difference, elsewhere, read, relativeDifference} from './case';
+import {asOnCpu, type Case, difference, elsewhere, read, relativeDifference} from './case';
 
 const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [130], [2, 3, 2, 1, 5], [3, 0]];
 const STEPS = 25;
@@ -218,15 +218,20 @@ export const programCases: readonly Case[] = [
       kind: name,
       tolerance: 1e-6,
       halfTolerance: null,
-      run: async () => relativeDifference(await trained(own), await elsewhere('cpu', () => trained(stock))),
+      run: asOnCpu(
+        () => trained(own),
+        () => trained(stock),
+      ),
     },
     {
       behaviour: 'an optimizer without fused programs matches tfjs on cpu after 100 steps',
       kind: name,
       tolerance: 1e-6,
       halfTolerance: null,
-      run: async () =>
-        relativeDifference(await withoutOwnCode(() => trained(own)), await elsewhere('cpu', () => trained(stock))),
+      run: asOnCpu(
+        () => withoutOwnCode(() => trained(own)),
+        () => trained(stock),
+      ),
     },
   ]),
   ...[true, false].flatMap(isDense =>
@@ -254,10 +259,7 @@ export const programCases: readonly Case[] = [
     kind,
     tolerance: 1e-5,
     halfTolerance: null,
-    run: async () => {
-      const compute = () => chainGradients(layers);
-      return relativeDifference(await compute(), await elsewhere('cpu', compute));
-    },
+    run: asOnCpu(() => chainGradients(layers)),
   })),
   {
     behaviour: 'convolutions of random sizes have the gradients of cpu',
@@ -297,13 +299,13 @@ export const programCases: readonly Case[] = [
     behaviour: 'an optimizer with two learning rates matches cpu for variables of many sizes',
     tolerance: 1e-6,
     halfTolerance: null,
-    run: async () => relativeDifference(await atTwoRates(), await elsewhere('cpu', atTwoRates)),
+    run: asOnCpu(atTwoRates),
   },
   {
     behaviour: 'variables read between optimizer steps match cpu, and nothing leaks',
     tolerance: 1e-6,
     halfTolerance: null,
-    run: async () => relativeDifference(await readBetween(), await elsewhere('cpu', readBetween)),
+    run: asOnCpu(readBetween),
   },
   {
     behaviour: 'fused programs run on webgpu and webgl',

@@ -9,7 +9,7 @@ import {quantizedKernels} from '../../../src/extensions/quantized/kernels/quanti
 import {formatTrials} from '../../../src/extensions/quantized/kernels/trial';
 import {blockLookUp, multiply, multiplyBack} from '../../../src/extensions/quantized/ops/blockOps';
 import {random} from '../../helpers';
-import {type Case, elsewhere, read, relativeDifference} from './case';
+import {asOnCpu, type Case, elsewhere, read, relativeDifference} from './case';
 
 /** Token ids, rows and pixels. */
 function network(): tf.LayersModel {
@@ -116,11 +116,10 @@ const formatCases = MATRICES.flatMap(([name, rows, width]): Case[] => {
       kind,
       tolerance: 1e-5,
       halfTolerance: null,
-      run: async () =>
-        relativeDifference(
-          await ofBlocks(name, rows, width),
-          await elsewhere('cpu', () => ofNumbers(name, rows, width)),
-        ),
+      run: asOnCpu(
+        () => ofBlocks(name, rows, width),
+        () => ofNumbers(name, rows, width),
+      ),
     },
   ];
 });
@@ -132,11 +131,10 @@ const baseCases = ([8, 4] as const).flatMap(bits =>
       kind: own ? 'a quantized model' : 'a quantized model without code of ours',
       tolerance: 2e-4,
       halfTolerance: 5e-2,
-      run: async () => {
-        const compute = () => outcome(bits, config, false);
-        const here = await (own ? compute() : withoutOwnCode(compute));
-        return relativeDifference(here, await elsewhere('cpu', () => outcome(bits, config, true)));
-      },
+      run: asOnCpu(
+        () => (own ? outcome(bits, config, false) : withoutOwnCode(() => outcome(bits, config, false))),
+        () => outcome(bits, config, true),
+      ),
     })),
   ),
 );

@@ -14,7 +14,7 @@ import {
   sgd,
 } from 'tfjs-lora';
 import {MemoryHandler} from '../../models';
-import {type Case, elsewhere, largestDifference, relativeDifference} from './case';
+import {type Case, elsewhere, largestDifference, relativeDifference, within} from './case';
 import {adapt, fit, images, makeBase} from './modelCases';
 
 /** What stands around `fit` has to do on every backend. */
@@ -25,18 +25,15 @@ export const trainingCases: readonly Case[] = [
     halfTolerance: null,
     run: () => followsCpu(() => nested(adamW({learningRate: 0.01, weightDecay: 0.1, epsilon: 1e-7}))),
   },
-  {
-    behaviour: 'fit with wrappers around a momentum optimizer has the same loss curve as on cpu',
-    tolerance: 1e-3,
-    halfTolerance: 3e-3,
-    run: () => followsCpu(() => nested(sgd({learningRate: 0.02, momentum: 0.9}))),
-  },
-  {
-    behaviour: 'fit with wrappers around a tfjs optimizer has the same loss curve as on cpu',
-    tolerance: 1e-3,
-    halfTolerance: 3e-3,
-    run: () => followsCpu(() => nested(tf.train.momentum(0.02, 0.9))),
-  },
+  ...within(
+    {tolerance: 1e-3, halfTolerance: 3e-3},
+    {
+      'fit with wrappers around a momentum optimizer has the same loss curve as on cpu': () =>
+        followsCpu(() => nested(sgd({learningRate: 0.02, momentum: 0.9}))),
+      'fit with wrappers around a tfjs optimizer has the same loss curve as on cpu': () =>
+        followsCpu(() => nested(tf.train.momentum(0.02, 0.9))),
+    },
+  ),
   {behaviour: 'bestAdapter restores the best adapter bit for bit', tolerance: 0, run: bestComesBack},
   {behaviour: 'a resumed run ends like an uninterrupted one', tolerance: 0, run: resumedEndsAlike},
   {behaviour: 'findLearningRate leaves the model unchanged', tolerance: 0, run: sweepLeavesModel},

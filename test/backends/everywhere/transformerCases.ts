@@ -16,7 +16,7 @@ import {
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
 import {PositionalConvolution} from '../../../src/extensions/transformers/layers/soundFrames';
 import {random} from '../../helpers';
-import {type Case, elsewhere, read, relativeDifference} from './case';
+import {asOnCpu, type Case, read, relativeDifference, within} from './case';
 
 /** A layer, and the inputs that it is tried with. */
 export interface LayerTrial {
@@ -25,12 +25,19 @@ export interface LayerTrial {
   inputs: () => tf.Tensor[];
 }
 
-const sequences = (positions: number, width: number, seed: number) => random([2, positions, width], seed);
+const sequences = (positions: number, width: number, seed = 1) => random([2, positions, width], seed);
+/** Queries, and keys and values that may be narrower. */
+const attended = (queries: number, keys: number, width: number, keyWidth = width) => [
+  sequences(queries, width),
+  ...[2, 3].map(seed => sequences(keys, keyWidth, seed)),
+];
 const mask = () => tf.tensor2d([1, 1, 0, 1, 1, 0, 0, 0, 0, 0], [2, 5]);
-const attention = (args: Partial<AttentionArgs>) => () => new Attention({heads: 2, ...args});
-
 /** Of the second example nothing is seen. */
-const EVEN_MASK = [1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0];
+const evenMask = (dtype?: 'int32') => tf.tensor2d([1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0], [2, 6], dtype);
+/** Rows that hold several examples. */
+const examplesOfRows = () =>
+  tf.tensor2d([...[1, 1, 1, 1, 1, 0, 1, 1, 2, 2, 2, 2], ...[1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3]], [2, 12]);
+const packed = (positions: number, width: number, seen: tf.Tensor) => [sequences(positions, width), seen];
 
 /** Which of the keys a query sees: the first none, the others one of two. */
 const belowZero = () =>
@@ -39,190 +46,143 @@ const belowZero = () =>
     [1, 2, 4, 6],
   );
 
+const trial = (kind: string, make: () => tf.layers.Layer, ...inputs: (() => tf.Tensor)[]): LayerTrial => ({
+  kind,
+  make,
+  inputs: () => inputs.map(input => input()),
+});
+const attention = (kind: string, args: Partial<AttentionArgs>, inputs: () => tf.Tensor[]): LayerTrial => ({
+  kind: `Attention${kind}`,
+  make: () => new Attention({heads: 2, ...args}),
+  inputs,
+});
+const GROUPED = {heads: 4, keyValueHeads: 2};
+const LONGER = {frequencies: [1, 0.2], longer: {places: 3, frequencies: [0.5, 0.1]}};
+const three = () => sequences(3, 7);
+const other = () => sequences(3, 7, 2);
+const wholeNumbers = () => tf.cast(tf.reshape(tf.range(-5, 7, 1, 'int32'), [1, 3, 4]), 'float32');
+
 export const TRIALS: readonly LayerTrial[] = [
-  {
-    kind: 'Attention',
-    make: attention({}),
-    inputs: () => [sequences(3, 6, 1), sequences(5, 6, 2), sequences(5, 6, 3), mask()],
-  },
-  {
-    kind: 'Attention with a mask of whole numbers',
-    make: attention({}),
-    inputs: () => [sequences(4, 6, 1), sequences(6, 6, 2), sequences(6, 6, 3), tf.tensor2d(EVEN_MASK, [2, 6], 'int32')],
-  },
-  {
-    kind: 'Attention, causal, of shared keys and rotary positions',
-    make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
-    inputs: () => [sequences(5, 16, 1), sequences(5, 8, 2), sequences(5, 8, 3), mask()],
-  },
-  {
-    kind: 'Attention, packed, with rotary positions of some of the numbers',
-    make: attention({
-      ...{heads: 4, keyValueHeads: 2, causal: true, packed: true},
-      rotary: {frequencies: [1, 0.1, 0.01], interleaved: true},
-    }),
-    inputs: () => [sequences(5, 64, 1), mask()],
-  },
-  {
-    kind: 'Attention of even lengths, causal, with a mask, shared keys and rotary positions',
-    make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
-    inputs: () => [sequences(4, 24, 1), sequences(6, 12, 2), sequences(6, 12, 3), tf.tensor2d(EVEN_MASK, [2, 6])],
-  },
-  {
-    kind: 'Attention of even lengths, packed, with a mask and shared keys',
-    make: attention({heads: 4, keyValueHeads: 2, packed: true, rotary: {interleaved: true}}),
-    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
-  },
-  {
-    kind: 'Attention of even lengths, packed, rotated by angles for the length of each example',
-    make: attention({
-      ...{heads: 4, keyValueHeads: 2, packed: true},
-      rotary: {frequencies: [1, 0.2], longer: {places: 3, frequencies: [0.5, 0.1]}},
-    }),
-    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
-  },
-  {
-    kind: 'Attention rotated by a base that grows with each example',
-    make: attention({rotary: {base: 50, longer: {places: 2, factor: 3}}}),
-    inputs: () => [...[1, 2, 3].map(seed => sequences(5, 12, seed)), mask()],
-  },
-  {
-    kind: 'Attention in a window, causal, of shared keys',
-    make: attention({heads: 4, keyValueHeads: 2, causal: true, window: 3}),
-    inputs: () => [sequences(6, 24, 1), sequences(8, 12, 2), sequences(8, 12, 3)],
-  },
-  {
-    kind: 'Attention in a window to both sides, packed, with a mask and shared keys',
-    make: attention({heads: 4, keyValueHeads: 2, packed: true, window: 2, rotary: {}}),
-    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
-  },
-  {
-    kind: 'Attention in a window, of more queries than a workgroup has invocations',
-    make: attention({window: 20}),
-    inputs: () => [sequences(150, 12, 1), sequences(150, 12, 2), sequences(150, 12, 3)],
-  },
-  {
-    kind: 'Attention, packed, causal, of rows that hold several examples',
-    make: attention({heads: 4, keyValueHeads: 2, packed: true, causal: true, rotary: {}}),
-    inputs: () => [
-      sequences(6, 48, 1),
-      tf.tensor2d([...[1, 1, 1, 1, 1, 0, 1, 1, 2, 2, 2, 2], ...[1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3]], [2, 12]),
-    ],
-  },
-  {
-    kind: 'Attention with a soft cap, causal, of shared keys',
-    make: attention({heads: 4, keyValueHeads: 2, causal: true, softCap: 0.5}),
-    inputs: () => [sequences(6, 24, 1), sequences(8, 12, 2), sequences(8, 12, 3)],
-  },
-  {
-    kind: 'Attention with a soft cap, packed, with a mask, in a window',
-    make: attention({heads: 4, keyValueHeads: 2, packed: true, softCap: 2, window: 4, rotary: {}}),
-    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
-  },
-  {
-    kind: 'Attention with a soft cap and a bias, of scores that the cap bounds',
-    make: attention({bias: true, softCap: 1, scale: 300}),
-    inputs: () => [...[1, 2, 3].map(seed => sequences(6, 8, seed)), random([1, 2, 6, 6], 4)],
-  },
-  {
-    kind: 'Attention with a bias for distances, and a mask',
-    make: attention({bias: true}),
-    inputs: () => [
-      ...[1, 2, 3].map(seed => sequences(6, 8, seed)),
-      tf.tensor2d(EVEN_MASK, [2, 6]),
-      random([1, 2, 6, 6], 4),
-    ],
-  },
-  {
-    kind: 'Attention with a bias for every second example, causal, of shared keys',
-    make: attention({bias: true, heads: 4, keyValueHeads: 2, causal: true}),
-    inputs: () => [random([4, 4, 24], 1), random([4, 6, 12], 2), random([4, 6, 12], 3), random([2, 4, 4, 6], 4, 3)],
-  },
-  {
-    kind: 'Attention with a bias, in a window, of more queries than a workgroup has invocations',
-    make: attention({bias: true, window: 20}),
-    inputs: () => [...[1, 2, 3].map(seed => sequences(150, 12, seed)), random([1, 2, 150, 150], 4)],
-  },
-  {
-    kind: 'Attention with a bias far below zero for all that a query sees',
-    make: attention({bias: true}),
-    inputs: () => [tf.zeros([2, 4, 8]), sequences(6, 8, 2), sequences(6, 8, 3), belowZero()],
-  },
-  {
-    kind: 'Attention of more queries than a workgroup has invocations',
-    make: attention({causal: true, rotary: {}}),
-    inputs: () => [sequences(70, 12, 1), sequences(70, 12, 2), sequences(70, 12, 3)],
-  },
-  {
-    kind: 'Attention of long heads',
-    make: attention({}),
-    inputs: () => [sequences(2, 160, 1), sequences(3, 160, 2), sequences(3, 160, 3)],
-  },
-  {
-    kind: 'Attention of more keys than a workgroup holds',
-    make: attention({}),
-    inputs: () => [sequences(2, 4, 1), sequences(1030, 4, 2), sequences(1030, 4, 3)],
-  },
-  {
-    kind: 'Attention of one position, packed',
-    make: attention({causal: true, packed: true}),
-    inputs: () => [sequences(1, 18, 1)],
-  },
-  {kind: 'RMSNormalization', make: () => new RMSNormalization(), inputs: () => [sequences(3, 7, 1)]},
-  {
-    kind: 'RMSNormalization of whole numbers that were cast to floats',
-    make: () => new RMSNormalization(),
-    inputs: () => [tf.cast(tf.reshape(tf.range(-5, 7, 1, 'int32'), [1, 3, 4]), 'float32')],
-  },
-  {
-    kind: 'RMSNormalization of each head',
-    make: () => new RMSNormalization({size: 4}),
-    inputs: () => [sequences(3, 12, 1)],
-  },
-  {
-    kind: 'FusedLayerNormalization',
-    make: () => new FusedLayerNormalization(),
-    inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
-  },
-  {
-    kind: 'RMSNormalization whose weight is added to one',
-    make: () => new RMSNormalization({addsOne: true}),
-    inputs: () => [sequences(3, 7, 1)],
-  },
-  {
-    kind: 'FusedLayerNormalization without a bias',
-    make: () => new FusedLayerNormalization({bias: false}),
-    inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
-  },
-  {kind: 'Gelu', make: () => new Gelu(), inputs: () => [sequences(3, 7, 1)]},
-  {kind: 'Gelu by tanh', make: () => new Gelu({approximate: true}), inputs: () => [sequences(3, 7, 1)]},
-  {
-    kind: 'GatedActivation',
-    make: () => new GatedActivation(),
-    inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
-  },
-  {
-    kind: 'GatedActivation of one input',
-    make: () => new GatedActivation({packed: true, activation: 'gelu'}),
-    inputs: () => [sequences(3, 14, 1)],
-  },
-  {
-    kind: 'PositionalConvolution of groups of channels',
-    make: () => new PositionalConvolution({size: 4, groups: 3}),
-    inputs: () => [sequences(5, 12, 1)],
-  },
-  {
-    kind: 'PositionalConvolution of all channels',
-    make: () => new PositionalConvolution({size: 3, groups: 1}),
-    inputs: () => [sequences(5, 12, 1)],
-  },
-  {kind: 'PositionEmbedding', make: () => new PositionEmbedding({rows: 5}), inputs: () => [sequences(3, 7, 1)]},
-  {kind: 'TypeEmbedding', make: () => new TypeEmbedding({rows: 2}), inputs: () => [sequences(3, 7, 1)]},
-  {
-    kind: 'SequencePooling',
-    make: () => new SequencePooling({mode: 'mean'}),
-    inputs: () => [sequences(5, 7, 1), mask()],
-  },
+  attention('', {}, () => [...attended(3, 5, 6), mask()]),
+  attention(' with a mask of whole numbers', {}, () => [...attended(4, 6, 6), evenMask('int32')]),
+  attention(', causal, of shared keys and rotary positions', {...GROUPED, causal: true, rotary: {base: 100}}, () => [
+    ...attended(5, 5, 16, 8),
+    mask(),
+  ]),
+  attention(
+    ', packed, with rotary positions of some of the numbers',
+    {...GROUPED, causal: true, packed: true, rotary: {frequencies: [1, 0.1, 0.01], interleaved: true}},
+    () => packed(5, 64, mask()),
+  ),
+  attention(
+    ' of even lengths, causal, with a mask, shared keys and rotary positions',
+    {...GROUPED, causal: true, rotary: {base: 100}},
+    () => [...attended(4, 6, 24, 12), evenMask()],
+  ),
+  attention(
+    ' of even lengths, packed, with a mask and shared keys',
+    {...GROUPED, packed: true, rotary: {interleaved: true}},
+    () => packed(6, 48, evenMask()),
+  ),
+  attention(
+    ' of even lengths, packed, rotated by angles for the length of each example',
+    {...GROUPED, packed: true, rotary: LONGER},
+    () => packed(6, 48, evenMask()),
+  ),
+  attention(
+    ' rotated by a base that grows with each example',
+    {rotary: {base: 50, longer: {places: 2, factor: 3}}},
+    () => [...attended(5, 5, 12), mask()],
+  ),
+  attention(' in a window, causal, of shared keys', {...GROUPED, causal: true, window: 3}, () =>
+    attended(6, 8, 24, 12),
+  ),
+  attention(
+    ' in a window to both sides, packed, with a mask and shared keys',
+    {...GROUPED, packed: true, window: 2, rotary: {}},
+    () => packed(6, 48, evenMask()),
+  ),
+  attention(' in a window, of more queries than a workgroup has invocations', {window: 20}, () =>
+    attended(150, 150, 12),
+  ),
+  attention(
+    ', packed, causal, of rows that hold several examples',
+    {...GROUPED, packed: true, causal: true, rotary: {}},
+    () => packed(6, 48, examplesOfRows()),
+  ),
+  attention(' with a soft cap, causal, of shared keys', {...GROUPED, causal: true, softCap: 0.5}, () =>
+    attended(6, 8, 24, 12),
+  ),
+  attention(
+    ' with a soft cap, packed, with a mask, in a window',
+    {...GROUPED, packed: true, softCap: 2, window: 4, rotary: {}},
+    () => packed(6, 48, evenMask()),
+  ),
+  attention(' with a soft cap and a bias, of scores that the cap bounds', {bias: true, softCap: 1, scale: 300}, () => [
+    ...attended(6, 6, 8),
+    random([1, 2, 6, 6], 4),
+  ]),
+  attention(' with a bias for distances, and a mask', {bias: true}, () => [
+    ...attended(6, 6, 8),
+    evenMask(),
+    random([1, 2, 6, 6], 4),
+  ]),
+  attention(
+    ' with a bias for every second example, causal, of shared keys',
+    {bias: true, ...GROUPED, causal: true},
+    () => [random([4, 4, 24], 1), random([4, 6, 12], 2), random([4, 6, 12], 3), random([2, 4, 4, 6], 4, 3)],
+  ),
+  attention(
+    ' with a bias, in a window, of more queries than a workgroup has invocations',
+    {bias: true, window: 20},
+    () => [...attended(150, 150, 12), random([1, 2, 150, 150], 4)],
+  ),
+  attention(' with a bias far below zero for all that a query sees', {bias: true}, () => [
+    ...[tf.zeros([2, 4, 8]), sequences(6, 8, 2), sequences(6, 8, 3)],
+    belowZero(),
+  ]),
+  attention(' of more queries than a workgroup has invocations', {causal: true, rotary: {}}, () =>
+    attended(70, 70, 12),
+  ),
+  attention(' of long heads', {}, () => attended(2, 3, 160)),
+  attention(' of more keys than a workgroup holds', {}, () => attended(2, 1030, 4)),
+  attention(' of one position, packed', {causal: true, packed: true}, () => [sequences(1, 18)]),
+  trial('RMSNormalization', () => new RMSNormalization(), three),
+  trial('RMSNormalization of whole numbers that were cast to floats', () => new RMSNormalization(), wholeNumbers),
+  trial(
+    'RMSNormalization of each head',
+    () => new RMSNormalization({size: 4}),
+    () => sequences(3, 12),
+  ),
+  trial('FusedLayerNormalization', () => new FusedLayerNormalization(), three, other),
+  trial('RMSNormalization whose weight is added to one', () => new RMSNormalization({addsOne: true}), three),
+  trial('FusedLayerNormalization without a bias', () => new FusedLayerNormalization({bias: false}), three, other),
+  trial('Gelu', () => new Gelu(), three),
+  trial('Gelu by tanh', () => new Gelu({approximate: true}), three),
+  trial('GatedActivation', () => new GatedActivation(), three, other),
+  trial(
+    'GatedActivation of one input',
+    () => new GatedActivation({packed: true, activation: 'gelu'}),
+    () => sequences(3, 14),
+  ),
+  trial(
+    'PositionalConvolution of groups of channels',
+    () => new PositionalConvolution({size: 4, groups: 3}),
+    () => sequences(5, 12),
+  ),
+  trial(
+    'PositionalConvolution of all channels',
+    () => new PositionalConvolution({size: 3, groups: 1}),
+    () => sequences(5, 12),
+  ),
+  trial('PositionEmbedding', () => new PositionEmbedding({rows: 5}), three),
+  trial('TypeEmbedding', () => new TypeEmbedding({rows: 2}), three),
+  trial(
+    'SequencePooling',
+    () => new SequencePooling({mode: 'mean'}),
+    () => sequences(5, 7),
+    mask,
+  ),
 ];
 
 /** What a layer gives, and the gradients in its inputs but the mask, and in its weights. */
@@ -386,15 +346,12 @@ async function inBothWays(compute: () => Promise<number[]>, expected: readonly n
 
 /** What transformers have to do on every backend. */
 export const transformerCases: readonly Case[] = [
-  ...TRIALS.map((trial): Case => ({
+  ...TRIALS.map((layerTrial): Case => ({
     behaviour: 'transformer layers have the outputs and gradients of cpu',
-    kind: trial.kind,
+    kind: layerTrial.kind,
     tolerance: 1e-4,
     halfTolerance: 5e-2,
-    run: async () => {
-      const here = await outcome(trial);
-      return relativeDifference(here, await elsewhere('cpu', () => outcome(trial)));
-    },
+    run: asOnCpu(() => outcome(layerTrial)),
   })),
   {
     behaviour: 'cross-entropies leave out classes of −∞',
@@ -435,25 +392,19 @@ export const transformerCases: readonly Case[] = [
     behaviour: 'weighted losses of classes have the values and gradients of cpu',
     tolerance: 1e-4,
     halfTolerance: 5e-2,
-    run: async () => relativeDifference([await weightedLosses()], [await elsewhere('cpu', weightedLosses)]),
+    run: asOnCpu(async () => [await weightedLosses()]),
   },
-  {
-    behaviour: 'fit of a decoder without fused programs has the same loss curve as on cpu',
-    tolerance: 1e-3,
-    halfTolerance: 2e-3,
-    run: async () => relativeDifference([await withoutOwnCode(losses)], [await elsewhere('cpu', losses)]),
-  },
-  {
-    behaviour: 'fit of a decoder has the same loss curve as on cpu',
-    tolerance: 1e-3,
-    halfTolerance: 2e-3,
-    run: async () => relativeDifference([await losses()], [await elsewhere('cpu', losses)]),
-  },
-  {
-    behaviour: 'fit of a decoder with a tied head has the same loss curve as on cpu',
-    tolerance: 1e-3,
-    halfTolerance: 2e-3,
-    run: async () =>
-      relativeDifference([await losses({tied: true})], [await elsewhere('cpu', () => losses({tied: true}))]),
-  },
+  ...within(
+    {tolerance: 1e-3, halfTolerance: 2e-3},
+    {
+      'fit of a decoder without fused programs has the same loss curve as on cpu': asOnCpu(
+        async () => [await withoutOwnCode(losses)],
+        async () => [await losses()],
+      ),
+      'fit of a decoder has the same loss curve as on cpu': asOnCpu(async () => [await losses()]),
+      'fit of a decoder with a tied head has the same loss curve as on cpu': asOnCpu(async () => [
+        await losses({tied: true}),
+      ]),
+    },
+  ),
 ];

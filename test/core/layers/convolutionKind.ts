@@ -146,10 +146,17 @@ export function makersOf({loraClass, stock, matrixOf, kernels = ['kernel']}: Con
   return {rankOf, inputShape, base, adapted, kernelByHand, mergedByHand, inputs};
 }
 
-/** The tests of what each kind of convolution computes, whatever its geometry. */
+/** The tests of each kind of convolution, whatever its geometry. */
 export function testConvolution(kind: ConvolutionKind): void {
-  const {loraClass, example, shapes, factors, kernels = ['kernel']} = kind;
-  const {rankOf, base, adapted, kernelByHand, mergedByHand, inputs} = makersOf(kind);
+  describe(kind.className, () => {
+    addTests(kind);
+    testInAModel(kind.className, kind.model, 1, kind.targets);
+  });
+}
+
+function addTests(kind: ConvolutionKind): void {
+  const {className, loraClass, example, saved, shapes, factors, kernels = ['kernel']} = kind;
+  const {rankOf, inputShape, base, adapted, kernelByHand, mergedByHand, inputs} = makersOf(kind);
   const cases = casesOf(kind);
 
   test('computes what a stock layer with the merged kernel computes, and merges to it, whatever its geometry', () =>
@@ -284,7 +291,27 @@ export function testConvolution(kind: ConvolutionKind): void {
     });
   }
 
-  testInAModel(kind.className, kind.model, 1, kind.targets);
+  test('comes back from its config as it was', () => {
+    const c = {...example, ...saved};
+    const layer = new loraClass({layer: base(c), rank: 3, alpha: 5, seed: 9});
+    const config = JSON.parse(JSON.stringify(layer.getConfig())) as tf.serialization.ConfigDict;
+    const copy = loraClass.fromConfig(loraClass, config);
+    expect(copy.getConfig()).toEqual(layer.getConfig());
+    expect(copy.baseLayer.getConfig()).toEqual(layer.baseLayer.getConfig());
+    [layer, copy].forEach(one => one.apply(tf.input({shape: inputShape(c)})));
+    expect(numbers(copy.loraLayer.A)).toEqual(numbers(layer.loraLayer.A));
+  });
+
+  test('refuses another class, and a rank that would add nothing', () => {
+    expect(() => new loraClass({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
+      `Layer "other" is a Dense; ${className} adapts layers of class ${className.replace('LoRA', '')}.`,
+    );
+    const limit = Math.min(...kind.matrixOf(example));
+    const layer = new loraClass({layer: base(example), rank: limit + 1});
+    expect(() => layer.build([null, ...inputShape(example)])).toThrow(
+      new RegExp(`Layer "conv" has a kernel .*above ${limit} .*got ${limit + 1}`),
+    );
+  });
 }
 
 /** What a layer with these kernels, bias and factors computes, in plain tfjs. */
@@ -308,32 +335,4 @@ function plain(kind: ConvolutionKind, x: tf.Tensor, values: tf.Tensor[], c: Case
 /** Weights an output at random, so that each of its values has a different upstream gradient. */
 function weighted(y: tf.Tensor): tf.Tensor {
   return tf.mul(y, random(y.shape as [number, number], 8));
-}
-
-/** The tests of each kind of convolution that do not depend on the backend. */
-export function testConfig(kind: ConvolutionKind): void {
-  const {className, loraClass, example, saved} = kind;
-  const {inputShape, base} = makersOf(kind);
-
-  test('comes back from its config as it was', () => {
-    const c = {...example, ...saved};
-    const layer = new loraClass({layer: base(c), rank: 3, alpha: 5, seed: 9});
-    const config = JSON.parse(JSON.stringify(layer.getConfig())) as tf.serialization.ConfigDict;
-    const copy = loraClass.fromConfig(loraClass, config);
-    expect(copy.getConfig()).toEqual(layer.getConfig());
-    expect(copy.baseLayer.getConfig()).toEqual(layer.baseLayer.getConfig());
-    [layer, copy].forEach(one => one.apply(tf.input({shape: inputShape(c)})));
-    expect(numbers(copy.loraLayer.A)).toEqual(numbers(layer.loraLayer.A));
-  });
-
-  test('refuses another class, and a rank that would add nothing', () => {
-    expect(() => new loraClass({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
-      `Layer "other" is a Dense; ${className} adapts layers of class ${className.replace('LoRA', '')}.`,
-    );
-    const limit = Math.min(...kind.matrixOf(example));
-    const layer = new loraClass({layer: base(example), rank: limit + 1});
-    expect(() => layer.build([null, ...inputShape(example)])).toThrow(
-      new RegExp(`Layer "conv" has a kernel .*above ${limit} .*got ${limit + 1}`),
-    );
-  });
 }

@@ -5,19 +5,11 @@ import {mergeLoRA, removeLoRA} from '../../../src/core/model/restore';
 import {summarizeLoRA} from '../../../src/core/model/summary';
 import {numbers} from '../../helpers';
 import {predictions} from '../../models';
-import {
-  type Case,
-  type ConvolutionKind,
-  makersOf,
-  product,
-  smallModel,
-  testConfig,
-  testConvolution,
-} from './convolutionKind';
+import {type Case, type ConvolutionKind, makersOf, product, smallModel, testConvolution} from './convolutionKind';
 
 const {depthwiseConv2d, reLU} = tf.layers;
 
-const EXAMPLE: Case = {
+const DEPTHWISE_EXAMPLE: Case = {
   size: [6, 5],
   channels: 3,
   filters: 2,
@@ -39,12 +31,12 @@ function mobile() {
   );
 }
 
-const KIND: ConvolutionKind = {
+const DEPTHWISE: ConvolutionKind = {
   className: 'LoRADepthwiseConv2D',
   loraClass: LoRADepthwiseConv2D,
   stock: ({filters, ...args}) => depthwiseConv2d({...args, depthMultiplier: filters}),
   kernels: ['depthwise_kernel'],
-  example: EXAMPLE,
+  example: DEPTHWISE_EXAMPLE,
   ranges: {size: [3, 7], channels: [1, 4], filters: [1, 3], kernelSize: [1, 3], strides: [1, 3], dilationRate: [1, 2]},
   shapes: [
     {channels: 1, filters: 3},
@@ -64,19 +56,17 @@ const KIND: ConvolutionKind = {
   model: mobile,
   targets: ['DepthwiseConv2D', 'head'],
 };
-const {base, adapted, inputs} = makersOf(KIND);
+const {base, adapted, inputs} = makersOf(DEPTHWISE);
 
-testConvolution(KIND);
+testConvolution(DEPTHWISE);
 
 test('like the stock layer it computes without its dilation rate', () => {
-  const layer = adapted({...EXAMPLE, dilationRate: [2, 2]});
-  const undilated = adapted(EXAMPLE);
-  const x = inputs(EXAMPLE);
+  const layer = adapted({...DEPTHWISE_EXAMPLE, dilationRate: [2, 2]});
+  const undilated = adapted(DEPTHWISE_EXAMPLE);
+  const x = inputs(DEPTHWISE_EXAMPLE);
   expect(numbers(layer.apply(x) as tf.Tensor)).toEqual(numbers(undilated.apply(x) as tf.Tensor));
   expect(layer.computeOutputShape([2, 6, 5, 3])).toEqual([2, 6, 5, 6]);
 });
-
-testConfig(KIND);
 
 test.each([
   ['its name', ['first']],
@@ -111,8 +101,8 @@ test('a regularizer, which tfjs writes where the constraint belongs, does no har
   const depthwiseRegularizer = tf.regularizers.l2({l2: 0.1});
   const depthwiseConstraint = tf.constraints.maxNorm({maxValue: 2, axis: 0});
   for (const own of [{depthwiseRegularizer}, {depthwiseRegularizer, depthwiseConstraint}]) {
-    const model = tf.sequential({layers: [base(EXAMPLE, own)]});
-    const x = inputs(EXAMPLE);
+    const model = tf.sequential({layers: [base(DEPTHWISE_EXAMPLE, own)]});
+    const x = inputs(DEPTHWISE_EXAMPLE);
     const expected = predictions(model, [x]);
     const lora = applyLoRA(model, {targets: ['conv'], rank: 2});
     expect(predictions(lora, [x])).toEqual(expected);

@@ -13,13 +13,12 @@ import {
   makersOf,
   smallModel,
   stridesOrDilation,
-  testConfig,
   testConvolution,
 } from './convolutionKind';
 
 const {separableConv2d} = tf.layers;
 
-const EXAMPLE: Case = {
+const SEPARABLE_EXAMPLE: Case = {
   size: [6, 5],
   channels: 4,
   filters: 5,
@@ -32,12 +31,12 @@ const EXAMPLE: Case = {
   useBias: true,
 };
 
-const KIND: ConvolutionKind = {
+const SEPARABLE: ConvolutionKind = {
   className: 'LoRASeparableConv2D',
   loraClass: LoRASeparableConv2D,
   stock: separableConv2d,
   kernels: ['depthwise_kernel', 'pointwise_kernel'],
-  example: EXAMPLE,
+  example: SEPARABLE_EXAMPLE,
   ranges: {size: [5, 7], channels: [1, 4], filters: [1, 5], kernelSize: [1, 3], strides: [1, 3], dilationRate: [1, 2]},
   // tfjs has no channels-first bias here.
   possible: c => ({...stridesOrDilation(c), useBias: c.useBias && c.dataFormat === 'channelsLast'}),
@@ -70,12 +69,18 @@ const KIND: ConvolutionKind = {
       separableConv2d({filters: 4, kernelSize: 2, dilationRate: 2, padding: 'same', name: 'second'}),
     ),
 };
-const {base, adapted, inputs} = makersOf(KIND);
+const {base, adapted, inputs} = makersOf(SEPARABLE);
 
-testConvolution(KIND);
+testConvolution(SEPARABLE);
 
 test('gradients of a dilated one are those of a kernel with zeros between its entries', async () => {
-  const c: Case = {...EXAMPLE, dilationRate: [2, 3], kernelSize: [2, 2], activation: 'linear', useBias: false};
+  const c: Case = {
+    ...SEPARABLE_EXAMPLE,
+    dilationRate: [2, 3],
+    kernelSize: [2, 2],
+    activation: 'linear',
+    useBias: false,
+  };
   const expected = await on('cpu', () => {
     const layer = adapted(c);
     const [depthwise, pointwise, a, b] = ['depthwise_kernel', 'pointwise_kernel', 'lora_A', 'lora_B'].map(name =>
@@ -100,8 +105,6 @@ test('gradients of a dilated one are those of a kernel with zeros between its en
   expectGradients(actual, expected);
 });
 
-testConfig(KIND);
-
 test.each([
   [{depthMultiplier: 2}, /Layer "conv": tfjs forgets depthMultiplier 2 .*DepthwiseConv2D and a Conv2D/],
   [
@@ -109,20 +112,20 @@ test.each([
     /Layer "conv": With dataFormat "channelsFirst", .* bias along the wrong axis.*Permute/,
   ],
 ])('refuses %j', (args, message) => {
-  expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(LoRAError);
-  expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(message);
+  expect(() => new LoRASeparableConv2D({layer: base(SEPARABLE_EXAMPLE, args)})).toThrow(LoRAError);
+  expect(() => new LoRASeparableConv2D({layer: base(SEPARABLE_EXAMPLE, args)})).toThrow(message);
 });
 
 test('one with a depth multiplier is frozen in an adapted model, and is saved and restored with it', async () => {
   const model = tf.sequential({
     layers: [
-      base(EXAMPLE, {depthMultiplier: 2}),
+      base(SEPARABLE_EXAMPLE, {depthMultiplier: 2}),
       tf.layers.flatten({name: 'flat'}),
       tf.layers.dense({units: 2, name: 'head'}),
     ],
   });
   stir(model);
-  const x = inputs(EXAMPLE);
+  const x = inputs(SEPARABLE_EXAMPLE);
   const expected = predictions(model, [x]);
   const lora = applyLoRA(model, {targets: ['head'], rank: 1});
   expect(predictions(lora, [x])).toEqual(expected);
@@ -131,13 +134,13 @@ test('one with a depth multiplier is frozen in an adapted model, and is saved an
 });
 
 test('tfjs does forget the one, and add the other along the wrong axis', () => {
-  expect(base(EXAMPLE, {depthMultiplier: 2}).getConfig()).not.toHaveProperty('depthMultiplier');
+  expect(base(SEPARABLE_EXAMPLE, {depthMultiplier: 2}).getConfig()).not.toHaveProperty('depthMultiplier');
   const x = random([2, 4, 6, 5], 9);
-  expect(() => base({...EXAMPLE, dataFormat: 'channelsFirst'}).apply(x)).toThrow('could not be broadcast');
+  expect(() => base({...SEPARABLE_EXAMPLE, dataFormat: 'channelsFirst'}).apply(x)).toThrow('could not be broadcast');
 });
 
 test('frozen, channels-first and with a bias it computes what the stock layer computes, wrong as that is', () => {
-  const c: Case = {...EXAMPLE, size: [5, 6], dataFormat: 'channelsFirst'};
+  const c: Case = {...SEPARABLE_EXAMPLE, size: [5, 6], dataFormat: 'channelsFirst'};
   const model = tf.sequential({layers: [base(c)]});
   stir(model);
   const x = inputs(c);

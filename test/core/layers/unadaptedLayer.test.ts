@@ -10,65 +10,36 @@ interface Stock {
   shape: number[];
 }
 
-/** Stock layers with weights, and the shape of an input. */
-const STOCK: [name: string, stock: Stock][] = [
-  ['Dense', {make: a => layers.dense({units: 4, activation: 'relu', ...a}), shape: [5]}],
-  ['Dense over a sequence', {make: a => layers.dense({units: 4, ...a}), shape: [3, 5]}],
-  ['Conv2D', {make: a => layers.conv2d({filters: 3, kernelSize: 2, ...a}), shape: [4, 4, 2]}],
-  ['Conv1D', {make: a => layers.conv1d({filters: 3, kernelSize: 2, ...a}), shape: [4, 2]}],
-  ['Conv1D, dilated', {make: a => layers.conv1d({filters: 3, kernelSize: 2, dilationRate: 2, ...a}), shape: [6, 2]}],
-  [
-    'Conv3D',
-    {make: a => layers.conv3d({filters: 3, kernelSize: 2, strides: 2, padding: 'same', ...a}), shape: [3, 4, 3, 2]},
-  ],
-  ['DepthwiseConv2D', {make: a => layers.depthwiseConv2d({kernelSize: 2, ...a}), shape: [4, 4, 2]}],
-  [
-    'DepthwiseConv2D, channels first',
-    {
-      make: a =>
-        layers.depthwiseConv2d({
-          kernelSize: 3,
-          strides: 2,
-          depthMultiplier: 2,
-          padding: 'same',
-          activation: 'relu6',
-          dataFormat: 'channelsFirst',
-          ...a,
-        }),
-      shape: [2, 5, 4],
-    },
-  ],
-  ['SeparableConv2D', {make: a => layers.separableConv2d({filters: 3, kernelSize: 2, ...a}), shape: [4, 4, 2]}],
-  [
-    'SeparableConv2D, dilated',
-    {make: a => layers.separableConv2d({filters: 3, kernelSize: 2, dilationRate: 2, ...a}), shape: [4, 5, 2]},
-  ],
-  ['Conv2DTranspose', {make: a => layers.conv2dTranspose({filters: 3, kernelSize: 2, ...a}), shape: [3, 3, 2]}],
-  ['BatchNormalization', {make: a => layers.batchNormalization({...a}), shape: [4, 3]}],
-  ['LayerNormalization', {make: a => layers.layerNormalization({...a}), shape: [5]}],
-  ['PReLU', {make: a => layers.prelu({...a}), shape: [5]}],
-  ['SimpleRNN', {make: a => layers.simpleRNN({units: 3, ...a}), shape: [4, 2]}],
-  ['GRU', {make: a => layers.gru({units: 3, returnSequences: true, ...a}), shape: [4, 2]}],
-  ['LSTM', {make: a => layers.lstm({units: 3, goBackwards: true, ...a}), shape: [4, 2]}],
-  [
-    'Bidirectional',
-    {
-      make: a =>
-        layers.bidirectional({
-          layer: layers.gru({units: 3}),
-          mergeMode: 'sum',
-          ...a,
-        }),
-      shape: [4, 2],
-    },
-  ],
-  [
-    'a stack of cells',
-    {
-      make: a => layers.rnn({cell: [layers.lstmCell({units: 3}), layers.gruCell({units: 2})], ...a}),
-      shape: [4, 2],
-    },
-  ],
+/** A stock layer with weights, and the shape of an input. */
+const stockRow = (name: string, shape: number[], make: Stock['make']): [string, Stock] => [name, {make, shape}];
+
+const DEPTHWISE = {kernelSize: 3, strides: 2, depthMultiplier: 2, padding: 'same', activation: 'relu6'} as const;
+const CELLS = () => [layers.lstmCell({units: 3}), layers.gruCell({units: 2})];
+
+const STOCK = [
+  stockRow('Dense', [5], a => layers.dense({units: 4, activation: 'relu', ...a})),
+  stockRow('Dense over a sequence', [3, 5], a => layers.dense({units: 4, ...a})),
+  stockRow('Conv2D', [4, 4, 2], a => layers.conv2d({filters: 3, kernelSize: 2, ...a})),
+  stockRow('Conv1D', [4, 2], a => layers.conv1d({filters: 3, kernelSize: 2, ...a})),
+  stockRow('Conv1D, dilated', [6, 2], a => layers.conv1d({filters: 3, kernelSize: 2, dilationRate: 2, ...a})),
+  stockRow('Conv3D', [3, 4, 3, 2], a => layers.conv3d({filters: 3, kernelSize: 2, strides: 2, padding: 'same', ...a})),
+  stockRow('DepthwiseConv2D', [4, 4, 2], a => layers.depthwiseConv2d({kernelSize: 2, ...a})),
+  stockRow('DepthwiseConv2D, channels first', [2, 5, 4], a =>
+    layers.depthwiseConv2d({...DEPTHWISE, dataFormat: 'channelsFirst', ...a}),
+  ),
+  stockRow('SeparableConv2D', [4, 4, 2], a => layers.separableConv2d({filters: 3, kernelSize: 2, ...a})),
+  stockRow('SeparableConv2D, dilated', [4, 5, 2], a =>
+    layers.separableConv2d({filters: 3, kernelSize: 2, dilationRate: 2, ...a}),
+  ),
+  stockRow('Conv2DTranspose', [3, 3, 2], a => layers.conv2dTranspose({filters: 3, kernelSize: 2, ...a})),
+  stockRow('BatchNormalization', [4, 3], a => layers.batchNormalization({...a})),
+  stockRow('LayerNormalization', [5], a => layers.layerNormalization({...a})),
+  stockRow('PReLU', [5], a => layers.prelu({...a})),
+  stockRow('SimpleRNN', [4, 2], a => layers.simpleRNN({units: 3, ...a})),
+  stockRow('GRU', [4, 2], a => layers.gru({units: 3, returnSequences: true, ...a})),
+  stockRow('LSTM', [4, 2], a => layers.lstm({units: 3, goBackwards: true, ...a})),
+  stockRow('Bidirectional', [4, 2], a => layers.bidirectional({layer: layers.gru({units: 3}), mergeMode: 'sum', ...a})),
+  stockRow('a stack of cells', [4, 2], a => layers.rnn({cell: CELLS(), ...a})),
 ];
 
 /** A layer in a model by itself, with random weights, and the same one frozen. */

@@ -1,13 +1,11 @@
-import {mkdtempSync, rmSync} from 'node:fs';
 import {createServer, type Server} from 'node:http';
 import type {AddressInfo} from 'node:net';
-import {tmpdir} from 'node:os';
-import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import {loadAdapter, loadKerasModel, LoRAError} from 'tfjs-lora';
 import {loadGGUF} from '../../../src/language';
 import {loadTransformer} from '../../../src/transformers';
 import {readPEFT} from '../../../src/core/peft/readPeft';
+import {temporaryFolder} from '../../temporaryFolder';
 
 let server: Server;
 let url: string;
@@ -49,7 +47,7 @@ test('a file that cannot be read to its end is told so', async () => {
 });
 
 test('a folder in place of a file, and a URL that is none, are told by name', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-sources-'));
+  const folder = temporaryFolder();
   for (const place of [folder, pathToFileURL(folder)]) {
     const loading = loadGGUF(place);
     await expect(loading).rejects.toThrow(LoRAError);
@@ -57,5 +55,4 @@ test('a folder in place of a file, and a URL that is none, are told by name', as
   }
   await expect(loadTransformer({config: folder, weights: new Blob([])})).rejects.toThrow('it is not a file');
   await expect(loadGGUF('file:///100%/x')).rejects.toThrow('is not a valid file URL. Pass the plain path instead.');
-  rmSync(folder, {recursive: true});
 });

@@ -1,5 +1,4 @@
-import {existsSync, mkdtempSync, readdirSync, rmSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {existsSync, readdirSync, rmSync} from 'node:fs';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
@@ -28,6 +27,7 @@ import {
   train,
   ZOO,
 } from '../../models';
+import {temporaryFolder} from '../../temporaryFolder';
 
 /** An adapter as it comes out of a file. */
 async function throughFile(source: tf.LayersModel | Adapter): Promise<Adapter> {
@@ -146,7 +146,7 @@ describe("an adapter's file", () => {
   });
 
   test('is the business of any file name', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'lora-'));
+    const folder = temporaryFolder();
     try {
       const {model, inputs} = mlp();
       const adapted = applyLoRA(model, {rank: 2});

@@ -1,5 +1,4 @@
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import type * as tf from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
@@ -11,6 +10,7 @@ import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors
 import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {cnn, MemoryHandler, predictions, stirUpdates} from '../../models';
+import {temporaryFolder} from '../../temporaryFolder';
 import {written} from '../adapter/adapters';
 
 type Spec = tf.io.WeightsManifestEntry;
@@ -127,12 +127,7 @@ test.each<[string, (parts: Record<string, unknown>) => unknown]>([
 
 let folder: string;
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-views-'));
-});
-afterEach(() => {
-  rmSync(folder, {recursive: true});
-});
+beforeEach(() => (folder = temporaryFolder()));
 
 const adapter = () => written({dense: {a: [[1], [2], [3]], b: [[4, 5]]}});
 

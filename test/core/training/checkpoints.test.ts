@@ -1,11 +1,11 @@
-import {mkdtempSync, readdirSync, rmSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {readdirSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {adam, bestAdapter, checkpoint, type CheckpointOptions, resume, seededBatches, sgd, stopOnNaN} from 'tfjs-lora';
 import type {SeededDataset} from '../../../src/core/training/seededBatches';
 import {numbers, withoutLeaks} from '../../helpers';
 import {MemoryHandler} from '../../models';
+import {temporaryFolder} from '../../temporaryFolder';
 import {setting} from './setting';
 
 /** Places in memory, and the number of each save in order, with the epoch, batch and step that it holds. */
@@ -109,13 +109,12 @@ test('an optimizer that has trained already goes on with the state of the checkp
 });
 
 test('the number of a checkpoint comes before the ending of a JSON file, and after any other name', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'checkpoints-'));
+  const folder = temporaryFolder();
   await run([checkpoint(join(folder, 'run.json'))]);
   await run([checkpoint(join(folder, 'run'))]);
   expect(readdirSync(folder).filter(name => !name.endsWith('.bin'))).toEqual([
     ...['run-0', 'run-0.json', 'run-1', 'run-1.json'],
   ]);
-  rmSync(folder, {recursive: true});
 });
 
 test('a handler that cannot save is refused when the first checkpoint is due', async () => {

@@ -1,6 +1,5 @@
 import {spawn} from 'node:child_process';
-import {mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {
@@ -20,17 +19,13 @@ import type {CheckpointState} from '../../../src/core/training/checkpointFile';
 import {bundled} from '../../bundled';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {MemoryHandler, mlp} from '../../models';
+import {temporaryFolder} from '../../temporaryFolder';
 import {setting} from './setting';
 
 const PROGRAM = bundled(join(__dirname, 'run.ts'));
 
 let folder: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'checkpoints-'));
-});
-afterEach(() => {
-  rmSync(folder, {recursive: true});
-});
+beforeEach(() => (folder = temporaryFolder()));
 
 const fitOptions = {batchSize: 4, shuffle: false, verbose: 0} as const;
 

@@ -1,5 +1,4 @@
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
@@ -7,6 +6,7 @@ import {encodeImages, encodePatches, type ImagePixels} from 'tfjs-lora/images';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
+import {temporaryFolder} from '../../temporaryFolder';
 import {fixture} from '../transformers/fixtures';
 
 interface PixelCase {
@@ -148,7 +148,7 @@ describe('encodeImages', () => {
   });
 
   test('finds the config in the folder of the model', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-images-'));
+    const folder = temporaryFolder();
     writeFileSync(join(folder, 'config.json'), config);
     writeFileSync(join(folder, 'model.safetensors'), weights);
     const {model: without} = await loadTransformer(folder);
@@ -158,7 +158,6 @@ describe('encodeImages', () => {
     writeFileSync(join(folder, 'preprocessor_config.json'), JSON.stringify(small));
     const {model: found} = await loadTransformer(folder);
     expect(await encoded(found, image([6, 5, 3]))).toEqual(await encoded(model, image([6, 5, 3])));
-    rmSync(folder, {recursive: true});
   });
 
   test('refuses unsupported settings by name', async () => {

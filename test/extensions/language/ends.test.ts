@@ -1,5 +1,4 @@
-import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
@@ -8,6 +7,7 @@ import {loadTransformer, type TransformerSources} from 'tfjs-lora/transformers';
 import {languageFacts} from '../../../src/extensions/transformers/load/languageFacts';
 import {numbers} from '../../helpers';
 import {reloaded} from '../../models';
+import {temporaryFolder} from '../../temporaryFolder';
 import {fixture} from '../transformers/fixtures';
 import {fileOf} from './ggufFiles';
 
@@ -92,7 +92,7 @@ describe('a text of a model of the hub', () => {
     const generation = {eos_token_id: [first, second]};
     expect(await written({config: {...fields, eos_token_id: second}, generation})).toBe(before(first!));
     expect(await written({config: none, generation: JSON.stringify(generation)})).toBe(before(first!));
-    const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-ends-'));
+    const folder = temporaryFolder();
     writeFileSync(join(folder, 'config.json'), JSON.stringify(none));
     writeFileSync(join(folder, 'model.safetensors'), weights);
     expect(await written(folder)).toBe(ids.map(letter).join(''));
@@ -105,7 +105,6 @@ describe('a text of a model of the hub', () => {
     [loaded, adapted, base].forEach(disposeModel);
     writeFileSync(join(folder, 'generation_config.json'), '{');
     await expect(loadTransformer(folder)).rejects.toThrow("The generation's config cannot be read");
-    rmSync(folder, {recursive: true});
   });
 
   test('comes of messages by the template of the files', async () => {
@@ -128,7 +127,7 @@ describe('a text of a model of the hub', () => {
       expect(await written({config: none, tokenizerConfig}, chat)).toBe(text(answer));
     }
     await expect(written({config: none}, chat)).rejects.toThrow(/^The tokenizer has no chat template/);
-    const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-template-'));
+    const folder = temporaryFolder();
     writeFileSync(join(folder, 'config.json'), JSON.stringify(none));
     writeFileSync(join(folder, 'model.safetensors'), weights);
     const bos = {content: '<s>', lstrip: false};
@@ -141,7 +140,6 @@ describe('a text of a model of the hub', () => {
     disposeModel(withX);
     writeFileSync(join(folder, 'chat_template.jinja'), source);
     expect(await written(folder, chat)).toBe(text(answer));
-    rmSync(folder, {recursive: true});
   });
 
   test('ends at the special token that the template writes behind an answer, of messages alone', async () => {

@@ -1,5 +1,4 @@
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, compileModel, disposeModel, fitOnFeatures, trainableVariables} from 'tfjs-lora';
@@ -19,6 +18,7 @@ import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {fixture, inputsOf} from '../transformers/fixtures';
 import 'tfjs-lora';
 import 'tfjs-lora/node';
+import {temporaryFolder} from '../../temporaryFolder';
 
 /** JSON has only finite numbers. */
 type Value = number | 'nan' | 'inf' | '-inf';
@@ -242,7 +242,7 @@ describe('on cpu', () => {
 
   test('a folder has the tokenizer in its vocab.json, and gets it back', async () => {
     const {config, weights} = fixture('hubertCTC');
-    const folder = mkdtempSync(join(tmpdir(), 'hubert-'));
+    const folder = temporaryFolder();
     writeFileSync(join(folder, 'config.json'), config);
     writeFileSync(join(folder, 'model.safetensors'), weights);
     writeFileSync(join(folder, 'vocab.json'), JSON.stringify(VOCABULARY));
@@ -251,7 +251,6 @@ describe('on cpu', () => {
     expect(tokenizer.decode([3, 3, 0, 3, 2, 4])).toBe('aa b');
     expect(JSON.parse(tokenizerFiles(tokenizer)!['vocab.json']!)).toEqual(VOCABULARY);
     disposeModel(model);
-    rmSync(folder, {recursive: true});
   });
 
   test('a body gets a new head for the characters of a language, which trains in full', async () => {

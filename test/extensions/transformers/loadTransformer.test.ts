@@ -1,5 +1,4 @@
-import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {rmSync, writeFileSync} from 'node:fs';
 import {join, relative} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
@@ -12,6 +11,7 @@ import {capabilities, supplyCapabilities} from '../../../src/backends/shared/cap
 import {wasmCapabilities} from '../../../src/backends/wasm/capabilities';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
+import {temporaryFolder} from '../../temporaryFolder';
 import {atTokens, fixture} from './fixtures';
 
 const bert = fixture('bert');
@@ -79,7 +79,7 @@ describe('a model', () => {
   });
 
   test('comes from several numbered files of a folder', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-transformer-'));
+    const folder = temporaryFolder();
     const names = Object.keys(stored);
     const part = (from: number, to: number) =>
       encodeSafetensors(Object.fromEntries(names.slice(from, to).map(name => [name, stored[name]!])));

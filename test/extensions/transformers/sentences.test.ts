@@ -1,5 +1,4 @@
-import {cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {cpSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import '../../../src/node'; // reads folders
@@ -7,6 +6,7 @@ import {applyLoRA, disposeModel, mergeLoRA, replaceHead} from 'tfjs-lora';
 import {addTokens, embed, loadTransformer, type LoadedTransformer} from 'tfjs-lora/transformers';
 import {useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
+import {temporaryFolder} from '../../temporaryFolder';
 import {fixture} from './fixtures';
 
 /** Sentence-transformers that sentence-transformers wrote, and the vectors that it computes with them. */
@@ -38,8 +38,7 @@ function normalized(vectors: readonly number[][]): number[][] {
 }
 
 let copy: string;
-beforeEach(() => (copy = mkdtempSync(join(tmpdir(), 'sentences-'))));
-afterEach(() => rmSync(copy, {recursive: true}));
+beforeEach(() => (copy = temporaryFolder()));
 
 /** A copy of a folder with some files changed. */
 function changed(name: string, files: Readonly<Record<string, object>>): string {

@@ -1,5 +1,4 @@
-import {cpSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {cpSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
@@ -25,6 +24,7 @@ import {
 import {appendRows} from '../../../src/extensions/quantized/formats/appendRows';
 import {formatNamed} from '../../../src/extensions/quantized/formats/formats';
 import {useBackend, withoutLeaks} from '../../helpers';
+import {temporaryFolder} from '../../temporaryFolder';
 import {fileOf} from '../language/ggufFiles';
 import {fixture, wordTokenizer} from './fixtures';
 
@@ -52,10 +52,9 @@ describe('a model of the hub has the tokenizer', () => {
   let folder: string;
 
   beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-tokenizer-'));
+    folder = temporaryFolder();
     cpSync('test/fixtures/transformers/bert', folder, {recursive: true});
   });
-  afterEach(() => rmSync(folder, {recursive: true}));
 
   test('in its folder, made by the package that is installed', async () => {
     writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(tokenizerJson));

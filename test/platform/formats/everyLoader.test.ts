@@ -1,5 +1,4 @@
-import {mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {fileHandler, loadAdapter, loadKerasModel, LoRAError} from 'tfjs-lora';
@@ -11,6 +10,7 @@ import {loadTransformer} from 'tfjs-lora/transformers';
 import {main} from '../../../src/cli/main';
 import {fixture} from '../../extensions/transformers/fixtures';
 import {useBackend, withoutLeaks} from '../../helpers';
+import {temporaryFolder} from '../../temporaryFolder';
 
 const text = (value: string) => Uint8Array.from(value, letter => letter.charCodeAt(0));
 /** Files of formats that no loader reads, and what the error says of them. */
@@ -29,9 +29,8 @@ const FILES = {
 let folder: string;
 beforeEach(async () => {
   await useBackend('cpu');
-  folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-formats-'));
+  folder = temporaryFolder();
 });
-afterEach(() => rmSync(folder, {recursive: true}));
 
 /** What is made of a small network, which is disposed then. */
 async function withNetwork<T>(use: (model: tf.LayersModel) => Promise<T>): Promise<T> {

@@ -168,20 +168,18 @@ const floats = (...shape: number[]) => tf.zeros(shape);
 const integers = (...values: number[]) => tf.tensor1d(values, 'int32');
 const int = (value: number) => tf.scalar(value, 'int32');
 
-/** What tfjs returns, and what the rule says of it. */
-function shapesOf(op: string, tensors: readonly tf.Tensor[], attr: Record<string, GraphAttribute>) {
-  return tf.tidy(() => {
-    const names = tensors.map((_, i) => `x${i}`);
-    const node = {name: 'n', op, input: names, attr};
-    const feed = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]));
-    const [result] = runNode(graphOf(node), {node, outputs: [{index: 0, dtype: 'float32'}]}, feed);
-    const inputs = tensors.map(({shape, dtype}, i) => ({
-      shape,
-      dtype,
-      ...(dtype === 'int32' && {values: tensors[i]!.dataSync()}),
-    }));
-    return {run: [result!.dtype, result!.shape], rule: ['float32', shapeByRule(node, inputs)]};
-  });
+/** A node of some inputs, their sizes, and what tfjs computes. */
+function computed(op: string, tensors: readonly tf.Tensor[], attr: Record<string, GraphAttribute>) {
+  const names = tensors.map((_, i) => `x${i}`);
+  const node = {name: 'n', op, input: names, attr};
+  const feed = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]));
+  const [result] = runNode(graphOf(node), {node, outputs: [{index: 0, dtype: 'float32'}]}, feed);
+  const inputs = tensors.map(x => ({
+    shape: x.shape,
+    dtype: x.dtype,
+    ...(x.dtype === 'int32' && {values: x.dataSync()}),
+  }));
+  return {node, inputs, result: result!};
 }
 
 test.each<[op: string, inputs: () => tf.Tensor[], attr?: Record<string, GraphAttribute>]>([
@@ -210,71 +208,27 @@ test.each<[op: string, inputs: () => tf.Tensor[], attr?: Record<string, GraphAtt
   ['ResizeNearestNeighbor', () => [floats(2, 4, 5, 3), integers(8, 3)]],
   ['Transpose', () => [floats(2, 3, 4), integers(2, 0, 1)]],
 ])('the rule for %s gives the shape that tfjs computes', (op, inputs, attr = {}) => {
-  const {run, rule} = shapesOf(op, inputs(), attr);
-  expect(rule).toEqual(run);
+  const {node, inputs: sized, result} = computed(op, inputs(), attr);
+  expect(['float32', shapeByRule(node, sized)]).toEqual([result.dtype, result.shape]);
+});
+
+const real = (...shape: number[]) => ({shape, dtype: 'float32' as const});
+const whole = (shape: number[], ...values: number[]) => ({
+  shape,
+  dtype: 'int32' as const,
+  ...(values.length > 0 && {values}),
 });
 
 test.each<[why: string, op: string, inputs: {shape: number[]; dtype: tf.DataType; values?: number[]}[]]>([
-  ['integers', 'AddV2', [{shape: [2], dtype: 'int32'}]],
-  [
-    'integers that are known',
-    'AddV2',
-    [
-      {shape: [2], dtype: 'float32'},
-      {shape: [1], dtype: 'int32', values: [1]},
-    ],
-  ],
-  [
-    'axes that are not known',
-    'Sum',
-    [
-      {shape: [2, 3], dtype: 'float32'},
-      {shape: [1], dtype: 'int32'},
-    ],
-  ],
-  [
-    'more axes than every backend copies',
-    'Tile',
-    [
-      {shape: [2, 1, 1, 1, 1], dtype: 'float32'},
-      {shape: [5], dtype: 'int32', values: [1, 2, 2, 1, 1]},
-    ],
-  ],
-  [
-    'a shape that values do not broadcast to',
-    'BroadcastTo',
-    [
-      {shape: [2, 3], dtype: 'float32'},
-      {shape: [2], dtype: 'int32', values: [2, 1]},
-    ],
-  ],
-  [
-    'a choice between integers',
-    'SelectV2',
-    [
-      {shape: [2], dtype: 'bool'},
-      {shape: [2], dtype: 'int32', values: [1, 2]},
-      {shape: [2], dtype: 'int32', values: [1, 2]},
-    ],
-  ],
-  [
-    'sizes that do not fit',
-    'BatchMatMulV2',
-    [
-      {shape: [2, 3], dtype: 'float32'},
-      {shape: [2, 3], dtype: 'float32'},
-    ],
-  ],
-  [
-    'parts that do not fit',
-    'ConcatV2',
-    [
-      {shape: [2, 3], dtype: 'float32'},
-      {shape: [3, 3], dtype: 'float32'},
-      {shape: [], dtype: 'int32', values: [1]},
-    ],
-  ],
-  ['an op without a rule', 'constructor', [{shape: [2], dtype: 'float32'}]],
+  ['integers', 'AddV2', [whole([2])]],
+  ['integers that are known', 'AddV2', [real(2), whole([1], 1)]],
+  ['axes that are not known', 'Sum', [real(2, 3), whole([1])]],
+  ['more axes than every backend copies', 'Tile', [real(2, 1, 1, 1, 1), whole([5], 1, 2, 2, 1, 1)]],
+  ['a shape that values do not broadcast to', 'BroadcastTo', [real(2, 3), whole([2], 2, 1)]],
+  ['a choice between integers', 'SelectV2', [{shape: [2], dtype: 'bool'}, whole([2], 1, 2), whole([2], 1, 2)]],
+  ['sizes that do not fit', 'BatchMatMulV2', [real(2, 3), real(2, 3)]],
+  ['parts that do not fit', 'ConcatV2', [real(2, 3), real(3, 3), whole([], 1)]],
+  ['an op without a rule', 'constructor', [real(2)]],
 ])('no rule tells the shape of %s', (_, op, inputs) => {
   expect(shapeByRule({name: 'n', op}, inputs)).toBeUndefined();
 });
@@ -300,16 +254,10 @@ test.each<[op: string, inputs: () => tf.Tensor[], attr?: Record<string, GraphAtt
   ['Conv2D', () => [image(), floats(2, 2, 2, 3)], {strides: eighths, dilations: ones, padding: same}],
   ['DepthwiseConv2dNative', () => [image(), floats(2, 2, 2, 3)], {strides: eighths, dilations: ones, padding: same}],
 ])('a %s returns no more values than its bound', (op, inputs, attr = {}) => {
-  const tensors = inputs();
-  const names = tensors.map((_, i) => `x${i}`);
-  const node = {name: 'n', op, input: names, attr};
-  const feed = Object.fromEntries(names.map((name, i) => [name, tensors[i]!]));
-  const [result] = runNode(graphOf(node), {node, outputs: [{index: 0, dtype: 'float32'}]}, feed);
-  const sized = tensors.map(x => ({shape: x.shape, ...(x.dtype === 'int32' && {values: x.dataSync()})}));
-  expect(largestOutput(node, sized)).toBeGreaterThanOrEqual(result!.size);
+  const {node, inputs: sized, result} = computed(op, inputs(), attr);
+  expect(largestOutput(node, sized)).toBeGreaterThanOrEqual(result.size);
 });
 
 test('shapes that cannot be broadcast are an error, as in tfjs', () => {
-  const inputs = [2, 3].map(size => ({shape: [size], dtype: 'float32' as const}));
-  expect(() => shapeByRule({name: 'n', op: 'AddV2'}, inputs)).toThrow('could not be broadcast');
+  expect(() => shapeByRule({name: 'n', op: 'AddV2'}, [real(2), real(3)])).toThrow('could not be broadcast');
 });
