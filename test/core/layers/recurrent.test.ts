@@ -6,20 +6,14 @@ import {LoRAError} from '../../../src/platform/errors';
 import {layerFromEntry} from '../../../src/platform/tfjs/configs';
 import {numbers, random} from '../../helpers';
 import {mergedKernel, predictions, reloaded, stir, stirFactors} from '../../models';
-import {testRecurrent} from './recurrentKind';
+import {type RecurrentKind, testRecurrent} from './recurrentKind';
 
 testRecurrent({
   className: 'LoRASimpleRNN',
   make: args => new LoRASimpleRNN(args),
   base: options => tf.layers.simpleRNN(options as {units: number}),
   states: [1],
-  kernels: 2,
-  factors: {
-    'kernel/lora_A': [4, 2],
-    'kernel/lora_B': [2, 3],
-    'recurrent_kernel/lora_A': [3, 2],
-    'recurrent_kernel/lora_B': [2, 3],
-  },
+  kernels: {kernel: [4, 3], recurrent_kernel: [3, 3]},
 });
 
 testRecurrent({
@@ -27,26 +21,14 @@ testRecurrent({
   make: args => new LoRALSTM(args),
   base: options => tf.layers.lstm(options as {units: number}),
   states: [1, 1],
-  kernels: 2,
-  factors: {
-    'kernel/lora_A': [4, 2],
-    'kernel/lora_B': [2, 12],
-    'recurrent_kernel/lora_A': [3, 2],
-    'recurrent_kernel/lora_B': [2, 12],
-  },
+  kernels: {kernel: [4, 12], recurrent_kernel: [3, 12]},
 });
 
 const KIND = {
   className: 'LoRAGRU',
   make: (args: ConstructorParameters<typeof LoRAGRU>[0]) => new LoRAGRU(args),
   states: [1],
-  kernels: 2,
-  factors: {
-    'kernel/lora_A': [4, 2],
-    'kernel/lora_B': [2, 9],
-    'recurrent_kernel/lora_A': [3, 2],
-    'recurrent_kernel/lora_B': [2, 9],
-  },
+  kernels: {kernel: [4, 9], recurrent_kernel: [3, 9]} satisfies RecurrentKind['kernels'],
 };
 
 testRecurrent({...KIND, base: options => tf.layers.gru(options as {units: number})});
@@ -95,16 +77,11 @@ testRecurrent({
   make: args => new LoRARNN(args),
   base: stack,
   states: [2, 2, 1],
-  kernels: 4,
-  factors: {
-    'RNNCell_0/kernel/lora_A': [4, 2],
-    'RNNCell_0/kernel/lora_B': [2, 9],
-    'RNNCell_0/recurrent_kernel/lora_A': [3, 2],
-    'RNNCell_0/recurrent_kernel/lora_B': [2, 9],
-    'RNNCell_1/kernel/lora_A': [3, 2],
-    'RNNCell_1/kernel/lora_B': [2, 24],
-    'RNNCell_1/recurrent_kernel/lora_A': [6, 2],
-    'RNNCell_1/recurrent_kernel/lora_B': [2, 24],
+  kernels: {
+    'RNNCell_0/kernel': [4, 9],
+    'RNNCell_0/recurrent_kernel': [3, 9],
+    'RNNCell_1/kernel': [3, 24],
+    'RNNCell_1/recurrent_kernel': [6, 24],
   },
 });
 
@@ -161,15 +138,12 @@ testRecurrent({
     return both(inner, 'concat', {name, ...(inputShape !== undefined && {inputShape})});
   },
   states: [1, 1],
-  kernels: 4,
-  factors: Object.fromEntries(
-    ['forward_inner', 'backward_inner'].flatMap(direction => [
-      [`${direction}/kernel/lora_A`, [4, 2]],
-      [`${direction}/kernel/lora_B`, [2, 9]],
-      [`${direction}/recurrent_kernel/lora_A`, [3, 2]],
-      [`${direction}/recurrent_kernel/lora_B`, [2, 9]],
-    ]),
-  ),
+  kernels: {
+    'forward_inner/kernel': [4, 9],
+    'forward_inner/recurrent_kernel': [3, 9],
+    'backward_inner/kernel': [4, 9],
+    'backward_inner/recurrent_kernel': [3, 9],
+  },
 });
 
 describe.each(MODES)('with the merge mode %s', mode => {

@@ -69,10 +69,8 @@ export interface RecurrentKind {
   base: (options: object) => tf.layers.Layer;
   /** How wide each of its states is, in units. */
   states: readonly number[];
-  /** How many of its weights are updated. */
-  kernels: number;
-  /** The names and shapes of its factors with rank 2 for `EXAMPLE`. */
-  factors: Record<string, number[]>;
+  /** The names of the weights that are updated, and their sizes for `EXAMPLE`. */
+  kernels: Record<string, [rows: number, columns: number]>;
 }
 
 const BATCH = 2;
@@ -89,7 +87,12 @@ function localName({originalName}: tf.LayerVariable): string {
 
 /** The tests of what each class of recurrent layers computes. */
 export function testRecurrent(kind: RecurrentKind): void {
+  describe(kind.className, () => addTests(kind));
+}
+
+function addTests(kind: RecurrentKind): void {
   const {className, make} = kind;
+  const kernelCount = Object.keys(kind.kernels).length;
 
   function base(c: Case, args: object = {}): tf.layers.Layer {
     return kind.base({...options(c), name: 'base', ...args});
@@ -265,8 +268,8 @@ export function testRecurrent(kind: RecurrentKind): void {
       });
       return kernels.filter(({name, output}) => /MatMul/.test(name) && shapes.includes(output)).length;
     };
-    expect(await products(2)).toBe(kind.kernels);
-    expect(await products(5)).toBe(kind.kernels);
+    expect(await products(2)).toBe(kernelCount);
+    expect(await products(5)).toBe(kernelCount);
   });
 
   test('trains its base too if that is not frozen, and merges what it has become', async () => {
@@ -358,12 +361,19 @@ export function testRecurrent(kind: RecurrentKind): void {
     expect(layer.stateful).toBe(true);
   });
 
-  testInAModel(className, () => classifier(kind), kind.kernels);
+  testInAModel(className, () => classifier(kind), kernelCount);
 
   test('has a pair of factors for each kernel, named after it', () => {
     const layer = adapted(EXAMPLE);
     const shapes = Object.fromEntries([...layer.adapterWeights()].map(([name, {shape}]) => [name, shape]));
-    expect(shapes).toEqual(kind.factors);
+    expect(shapes).toEqual(
+      Object.fromEntries(
+        Object.entries(kind.kernels).flatMap(([name, [rows, columns]]) => [
+          [`${name}/lora_A`, [rows, 2]],
+          [`${name}/lora_B`, [2, columns]],
+        ]),
+      ),
+    );
     for (const [i, {weight, delta}] of layer.lowRankParts.entries()) {
       const expected = mergedKernel(layer, layer.lowRankParts[i]);
       expect(numbers(tf.add(layer.tryGetParameter(weight)!, delta()))).toBeAllClose(expected);
@@ -382,7 +392,7 @@ export function testRecurrent(kind: RecurrentKind): void {
     [layer, copy].forEach(one => built(one, c));
     const factors = (one: LoRALayer) => one.lowRankParts.map(({A}) => numbers(A));
     expect(factors(copy)).toEqual(factors(layer));
-    expect(new Set(factors(layer).map(values => JSON.stringify(values))).size).toBe(kind.kernels);
+    expect(new Set(factors(layer).map(values => JSON.stringify(values))).size).toBe(kernelCount);
   });
 
   test('its base computes by itself what it computed before', () => {
@@ -413,7 +423,7 @@ export function testRecurrent(kind: RecurrentKind): void {
     const flat = tf.input({shape: [4]});
     expect(() => layer.apply(flat)).toThrow('incompatible with layer base: expected ndim=3, found ndim=2');
     expect(() => base(EXAMPLE).apply(flat)).toThrow('incompatible with layer base: expected ndim=3, found ndim=2');
-    expect(built(layer, EXAMPLE).lowRankParts).toHaveLength(kind.kernels);
+    expect(built(layer, EXAMPLE).lowRankParts).toHaveLength(kernelCount);
   });
 
   test('refuses another class, and its own direction', () => {
