@@ -1,6 +1,5 @@
 import {readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
-import type * as tf from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, checkpoint, fileHandler, loadAdapter, loadKerasModel, resume, saveAdapter} from 'tfjs-lora';
 import {getAdapter, toSafetensors} from '../../../src';
