@@ -1,4 +1,4 @@
-"""Writes what PyTorch computes as losses of classes with weights, with the gradients, for `test/extensions/transformers/weightedLosses.test.ts` and `test/core/training/weightedTargets.test.ts`:
+"""Writes what PyTorch computes as losses of classes with weights, with the gradients, for `test/extensions/transformers/weightedLosses.test.ts` and `test/core/training/losses.test.ts`:
 
 python test/python/make_weighted.py > test/fixtures/weightedLosses.json
 

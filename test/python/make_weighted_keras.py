@@ -1,4 +1,4 @@
-"""Writes how Keras trains a small model with sample weights, for `test/core/training/weightedTargets.test.ts`:
+"""Writes how Keras trains a small model with sample weights, for `test/core/training/losses.test.ts`:
 
 python test/python/make_weighted_keras.py > test/fixtures/weightedFits.json
 """

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {ctcLoss} from 'tfjs-lora/sound';
 import {random} from '../../helpers';
-import {asOnCpu, type Case, elsewhere, largestDifference, read} from './case';
+import {asOnCpu, type Case, elsewhere, largestDifference, read, relativeDifference} from './case';
 
 /** The CTC loss is composed of many operations; a target that does not fit has to be seen everywhere. */
 export const soundCases: readonly Case[] = [
