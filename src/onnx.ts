@@ -7,7 +7,8 @@ import {registerResetAfterGRU} from './core/keras/gruResetAfter';
 
 // Importing this entry point registers the layers that imported models are made of.
 
-export {type AdaptedONNX, type AdapterInput, adaptONNX, type AdaptONNXOptions} from './extensions/onnx/adapt/adaptONNX';
+export {adaptONNX} from './extensions/onnx/adapt/adaptONNX';
+export type {AdaptedONNX, AdapterInput, AdaptONNXOptions} from './extensions/onnx/adapt/adapted';
 export {fromONNX, type FromONNXOptions, type ONNXSource} from './extensions/onnx/import/fromONNX';
 export {type NewONNXOptions, toONNX, type ToONNXOptions} from './extensions/onnx/export/toONNX';
 

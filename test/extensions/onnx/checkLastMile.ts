@@ -18,7 +18,7 @@ const EXPORTED = ['llama', 'qwen3', 'phi3'];
 const QUANTIZED = 'llama';
 
 function run(program: string, ...args: string[]): void {
-  execFileSync(program, args, {stdio: ['ignore', 'ignore', 'pipe'], maxBuffer: 2 ** 28});
+  execFileSync(program, args, {stdio: ['ignore', 'ignore', 'ignore'], maxBuffer: 2 ** 28});
 }
 
 /** Writes a file with an adapter, next to copies of its data files, and the adapter's factors. */

@@ -11,7 +11,7 @@ import {openOnnx, type OnnxModel, readGraphProto, type OnnxNode} from '../file/r
 import {bytesAt, type ONNXSource} from '../import/fromONNX';
 import {GraphWriter} from '../write/graphWriter';
 import {TYPE, valueMessage} from '../write/messages';
-import type {AdaptedONNX, AdapterInput, AdaptONNXOptions} from './adaptONNX';
+import type {AdaptedONNX, AdapterInput, AdaptONNXOptions} from './adapted';
 import {type FileModule, matchModules} from './matchModules';
 import {type ModuleUpdate, moduleUpdates} from './moduleUpdates';
 import {type BranchStep, productsOf} from './products';

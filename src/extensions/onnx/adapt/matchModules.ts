@@ -12,7 +12,7 @@ export interface Piece {
   isJoined: boolean;
 }
 
-/** A module of a file: its products, several where the branches of an `If` have one each, and what is added to them. */
+/** A module of a file: its products, several where the branches of an `If` have one each, and what they get. */
 export interface FileModule {
   name: string;
   products: readonly Product[];
@@ -23,8 +23,8 @@ export interface FileModule {
 const MOST_PARTS = 16;
 
 /**
- * Finds the products that the modules of an adapter stand for. Exporters change the beginning of a path, join q, k and v
- * or gate and up to one product, or split them.
+ * Finds the products that the modules of an adapter stand for. Exporters change the beginning of a path, join q, k
+ * and v or gate and up to one product, or split them.
  *
  * @throws LoRAError of code `ERR_MISFIT` if a module has no product, or one of another size.
  */
@@ -65,8 +65,7 @@ class ModuleIndex {
     for (const product of products) {
       const {names} = product;
       const name = names.find(candidate => candidate.includes('.')) ?? names[0] ?? product.y;
-      const known = this.byName.get(name);
-      const module: FileModule = known ?? {name, products: [], pieces: []};
+      const module: FileModule = this.byName.get(name) ?? {name, products: [], pieces: []};
       (module.products as Product[]).push(product);
       for (const alias of [name, ...names]) {
         if (!this.byName.has(alias)) {
@@ -123,11 +122,11 @@ function placesOf({path, b: {shape}}: ModuleUpdate, modules: ModuleIndex): Place
       return [{module, from: 0, to: width, at, isJoined: true}];
     }
     if (leaf === packed) {
-      const split = parts.map(sibling).filter(part => part !== undefined);
+      const split = parts.map(sibling).filter(module => module !== undefined);
       let from = 0;
-      const places = split.map((part, i) => {
-        const to = i === parts.length - 1 ? width : from + (part.products[0]?.fanOut ?? 0);
-        const place = {module: part, from, to, at: 0, isJoined: false};
+      const places = split.map((module, i) => {
+        const to = i === parts.length - 1 ? width : from + (module.products[0]?.fanOut ?? 0);
+        const place = {module, from, to, at: 0, isJoined: false};
         from = to;
         return place;
       });

@@ -53,8 +53,9 @@ class Scope {
 
   /** The place of the only node of this graph that uses a value, if it is of an operation. */
   onlyUser(name: string, op: string): number | undefined {
-    const [place, ...others] = this.users.get(name) ?? [];
-    return place !== undefined && others.length === 0 && this.graph.nodes[place]?.op === op ? place : undefined;
+    const places = this.users.get(name) ?? [];
+    const [place] = places;
+    return place !== undefined && places.length === 1 && this.graph.nodes[place]?.op === op ? place : undefined;
   }
 }
 
