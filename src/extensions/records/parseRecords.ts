@@ -265,7 +265,7 @@ function normalized(value: unknown): {form: ParsedRecords['form']; record: unkno
     return {form: 'ShareGPT', record: {messages: [...systemOf(system), ...messages], ...answers}};
   }
   if (isString(instruction) && (isString(output) || Object.keys(answers).length > 0)) {
-    const content = [instruction, input].filter(part => isString(part) && part !== '').join('\n\n');
+    const content = [instruction, input].filter(text => isString(text) && text !== '').join('\n\n');
     const messages = [...systemOf(system), {role: 'user', content}];
     const answered = [...messages, {role: 'assistant', content: output}];
     return {form: 'Alpaca', record: isString(output) ? {messages: answered} : {messages, ...answers}};

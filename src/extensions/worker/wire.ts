@@ -60,36 +60,36 @@ export interface Packed {
 export function packed(value: unknown): Packed {
   const buffers = new Set<ArrayBuffer>();
   const references: Packed['references'] = [];
-  const pack = (part: unknown, isMoved: boolean): unknown => {
-    if (typeof part === 'function' || part instanceof AbortSignal) {
-      const {aborted = false, reason} = part as Partial<Pick<Reference, 'aborted' | 'reason'>>;
-      const index = references.push(part as Packed['references'][number]) - 1;
+  const pack = (value: unknown, isMoved: boolean): unknown => {
+    if (typeof value === 'function' || value instanceof AbortSignal) {
+      const {aborted = false, reason} = value as Partial<Pick<Reference, 'aborted' | 'reason'>>;
+      const index = references.push(value as Packed['references'][number]) - 1;
       return {
         [REFERENCE]: {
           index,
-          isSignal: typeof part !== 'function',
+          isSignal: typeof value !== 'function',
           aborted,
           reason: packedError(reason),
         } satisfies Reference,
       };
     }
-    if (typeof part !== 'object' || part === null) {
-      return part;
+    if (typeof value !== 'object' || value === null) {
+      return value;
     }
-    if ('dataSync' in part) {
+    if ('dataSync' in value) {
       throw new LoRAError('A tensor belongs to one thread. Send its values: await tensor.data(), and its shape.');
     }
-    const moves = isMoved || transferred.has(part);
-    const buffer = ArrayBuffer.isView(part) ? part.buffer : part;
+    const moves = isMoved || transferred.has(value);
+    const buffer = ArrayBuffer.isView(value) ? value.buffer : value;
     if (moves && Object.prototype.toString.call(buffer) === '[object ArrayBuffer]') {
       buffers.add(buffer as ArrayBuffer);
     }
-    if (Array.isArray(part)) {
-      return part.map(entry => pack(entry, moves));
+    if (Array.isArray(value)) {
+      return value.map(entry => pack(entry, moves));
     }
-    return isPlain(part)
-      ? Object.fromEntries(Object.entries(part).map(([name, entry]) => [name, pack(entry, moves)]))
-      : part;
+    return isPlain(value)
+      ? Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, pack(entry, moves)]))
+      : value;
   };
   return {value: pack(value, false), buffers: [...buffers], references};
 }
