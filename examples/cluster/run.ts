@@ -46,8 +46,8 @@ function logitsHere(model: tf.LayersModel): Logits {
   return Array.from({length: Math.ceil(heldOut.length / BATCH)}, (_, i) => {
     const batch = heldOut.slice(i * BATCH, (i + 1) * BATCH).map(({text}) => text);
     return tf.tidy(() => {
-      const {inputIds, attentionMask} = encodeTexts(model, encoder.tokenizer, batch, {maxLength: PLACES});
-      return (model.predict([inputIds, attentionMask], {batchSize: BATCH}) as tf.Tensor2D).arraySync();
+      const {inputs} = encodeTexts(model, encoder.tokenizer, batch, {maxLength: PLACES});
+      return (model.predict(inputs, {batchSize: BATCH}) as tf.Tensor2D).arraySync();
     });
   }).flat();
 }

@@ -116,15 +116,15 @@ export async function fit(
     const ordered = shuffled(texts, random);
     for (let from = 0; from < ordered.length; from += BATCH) {
       const batch = ordered.slice(from, from + BATCH);
-      const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(
+      const {inputs, tokenTypeIds} = encodeTexts(
         model,
         tokenizer,
         batch.map(({text}) => text),
         {maxLength: PLACES},
       );
       const labels = tf.tensor1d(batch.map(({label}) => label));
-      await model.trainOnBatch([inputIds, attentionMask], labels);
-      tf.dispose([inputIds, attentionMask, tokenTypeIds, labels]);
+      await model.trainOnBatch(inputs, labels);
+      tf.dispose([inputs, tokenTypeIds, labels]);
     }
   }
 }
@@ -137,13 +137,13 @@ export function accuracyOf(model: tf.LayersModel, {tokenizer}: Pretrained, texts
     for (let from = 0; from < ordered.length; from += 64) {
       const batch = ordered.slice(from, from + 64);
       right += tf.tidy(() => {
-        const {inputIds, attentionMask} = encodeTexts(
+        const {inputs} = encodeTexts(
           model,
           tokenizer,
           batch.map(({text}) => text),
           {maxLength: PLACES},
         );
-        const logits = model.predict([inputIds, attentionMask], {batchSize: 64}) as tf.Tensor;
+        const logits = model.predict(inputs, {batchSize: 64}) as tf.Tensor;
         const chosen = tf.argMax(logits, -1).dataSync();
         return batch.filter(({label}, i) => chosen[i] === label).length;
       });

@@ -53,14 +53,14 @@ if (!isQuick) {
 
 // 2. Train, or continue.
 const texts = few(TRAIN);
-const {features} = await encodeSounds(
+const sounds = await encodeSounds(
   adapted,
   texts.map((text, i) => say(text, 'train', i)),
 );
-const {decoderIds, targets} = encodeTranscripts(adapted, tokenizer, texts);
+const {inputs, targets} = encodeTranscripts(adapted, tokenizer, texts);
 const run = `file://${join(OUTPUT, isQuick ? 'quick' : 'run')}`;
 const start = process.cpuUsage();
-await fitOnFeatures(adapted, [features, decoderIds!], targets, {
+await fitOnFeatures(adapted, [...sounds.inputs, ...inputs], targets, {
   epochs: EPOCHS,
   batchSize: 1,
   shuffle: false, // the texts are shuffled, and a run that is resumed needs their order
@@ -75,7 +75,7 @@ await fitOnFeatures(adapted, [features, decoderIds!], targets, {
     }),
   ],
 });
-tf.dispose([features, decoderIds, targets]);
+tf.dispose([sounds.inputs, inputs, targets]);
 const trained = seconds(start);
 const after = await measure();
 await saveAdapter(adapted, `file://${join(OUTPUT, 'adapter')}`);

@@ -198,7 +198,9 @@ export function programOf(page: string, blocks: readonly Block[] = blocksOf(page
     node.forEachChild(visit);
   };
   bodies.forEach(body => visit(parse(body)));
-  const imported = new Set(imports.flatMap(text => [...text.matchAll(/\b\w+\b/g)].map(([name]) => name)));
+  const imported = new Set(
+    imports.flatMap(text => [...text.replace(/ from .*$/s, '').matchAll(/\b\w+\b/g)].map(([name]) => name)),
+  );
   const surroundings = surroundingsOf(page);
   const sources = {
     ...(surroundings && {[`../surroundings/${surroundings.split('/').at(-1)!}`]: exportsOf(`${surroundings}.ts`)}),

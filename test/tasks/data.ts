@@ -33,6 +33,14 @@ export const photos = [
   {data: new Uint8Array(12 * 16 * 3).fill(90), width: 16, height: 12},
   {data: new Uint8Array(9 * 9 * 3).fill(20), width: 9, height: 9},
 ];
+export const examples = [
+  {text: 'the cat sat', label: 'no'},
+  {text: 'a dog slept', label: 'yes'},
+];
+export const pairs = [
+  {anchor: 'yes', positive: 'the cat'},
+  {anchor: 'no', positive: 'a dog'},
+];
 export const chatLines = '{"prompt": "the", "completion": " dog"}\n{"prompt": "the", "completion": " fox"}';
 export const preferenceLines = '{"prompt": "the", "chosen": " dog", "rejected": " fox"}';
 export const {recordings} = sound;

@@ -73,12 +73,12 @@ export class SentenceEngine implements Engine {
     compileModel(model, {optimizer: adam({learningRate: 3e-3})});
     const begin = performance.now();
     const texts = examples.map(({text}) => text);
-    const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(model, tokenizer, texts, {maxLength: PLACES});
+    const {inputs, tokenTypeIds} = encodeTexts(model, tokenizer, texts, {maxLength: PLACES});
     const labels = tf.tensor1d(examples.map(({group}) => groups.indexOf(group)));
     const steps = epochs * Math.ceil(examples.length / BATCH);
     let step = 0;
     try {
-      await model.fit([inputIds, attentionMask], labels, {
+      await model.fit(inputs, labels, {
         epochs,
         batchSize: BATCH,
         shuffle: false, // the same sentences give the same result
@@ -97,7 +97,7 @@ export class SentenceEngine implements Engine {
       disposeModel(model);
       throw error;
     } finally {
-      tf.dispose([inputIds, attentionMask, tokenTypeIds, labels]);
+      tf.dispose([inputs, tokenTypeIds, labels]);
     }
     return {...(await this.learning.takeOn(model)), seconds: (performance.now() - begin) / 1000};
   }

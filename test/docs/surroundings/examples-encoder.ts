@@ -1,6 +1,8 @@
 import {files as filesOfPage, url} from './transformers';
 
 export const folder = url;
-export const subjects = ['the cat sat', 'a dog slept'];
-export const labels = [0, 1];
+export const subjects = [
+  {text: 'the cat sat', label: 0},
+  {text: 'a dog slept', label: 1},
+];
 export const files = () => filesOfPage();

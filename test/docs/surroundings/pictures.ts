@@ -68,6 +68,7 @@ function graph(): Promise<tf.GraphModel> {
 export const url = 'https://example.com/pictures/model.json';
 export const projectUrl = 'https://example.com/project/model.json';
 export const graphUrl = 'https://example.com/graph/model.json';
+export const photo = tf.ones([10, 12, 3]);
 export const images = tf.ones([10, 8, 8, 3]);
 export const labels = tf.oneHot(tf.tensor1d([0, 1, 2, 3, 4, 0, 1, 2, 3, 4], 'int32'), 5).toFloat();
 
