@@ -39,7 +39,16 @@ export {
   sigmoidPairLoss,
 } from './extensions/transformers/losses/contrastive';
 export {similarities, type Similarity} from './extensions/transformers/ops/similarities';
+export {classify, type ClassifyOptions} from './extensions/transformers/load/classify';
+export type {ClassScore} from './extensions/transformers/load/classes';
 export {embed, type EmbedOptions} from './extensions/transformers/load/embed';
+export {
+  encodeExamples,
+  type EncodeExamplesOptions,
+  type TextExample,
+} from './extensions/transformers/load/encodeExamples';
+export {encodePairs, type TextPair} from './extensions/transformers/load/encodePairs';
+export type {TextBatchOptions} from './extensions/transformers/load/textBatches';
 export {
   type ExportedTransformer,
   exportTransformer,

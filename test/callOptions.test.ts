@@ -15,8 +15,9 @@ import {
   saveMerged,
   toSafetensors,
 } from 'tfjs-lora';
-import {encodeImages} from 'tfjs-lora/images';
+import {classifyImages, encodeImages} from 'tfjs-lora/images';
 import {generateTexts, loadGGUF} from 'tfjs-lora/language';
+import {classify, encodeExamples, encodePairs} from 'tfjs-lora/transformers';
 import {temporaryFolder} from './temporaryFolder';
 import {fileOf} from './extensions/language/ggufFiles';
 import {random, useBackend} from './helpers';
@@ -27,6 +28,8 @@ let folder: string;
 let model: tf.LayersModel;
 let base: tf.LayersModel;
 let data: [xs: tf.Tensor, ys: tf.Tensor];
+let images: tf.LayersModel;
+let texts: tf.LayersModel;
 const at = (name: string) => join(folder, name);
 
 beforeAll(async () => {
@@ -34,6 +37,9 @@ beforeAll(async () => {
   folder = temporaryFolder();
   base = tf.sequential({layers: [tf.layers.dense({name: 'd', units: 2, inputShape: [3]})]});
   model = applyLoRA(base, {rank: 2});
+  images = tf.sequential({layers: [tf.layers.flatten({inputShape: [4, 4, 3]}), tf.layers.dense({units: 2})]});
+  const tokens = tf.layers.embedding({inputDim: 4, outputDim: 2, inputShape: [null]});
+  texts = tf.sequential({layers: [tokens, tf.layers.globalAveragePooling1d({})]});
   model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
   data = [random([4, 3], 1), random([4, 2], 2)];
   await model.fit(...data, {epochs: 1, verbose: 0, callbacks: [checkpoint(at('run'))]});
@@ -41,6 +47,8 @@ beforeAll(async () => {
 afterAll(() => tf.dispose(data));
 
 const IMAGE = {data: new Uint8ClampedArray(4 * 4 * 3), width: 4, height: 4};
+
+const LABELS = ['no', 'yes'];
 
 const TOKENIZER = {encode: () => ({ids: [1, 2]}), decode: (ids: number[]) => 'a'.repeat(ids.length)};
 
@@ -58,10 +66,13 @@ const CALLS: readonly [name: string, call: (options: CallOptions) => Promise<unk
   [
     'encodeImages',
     async options => {
-      const images = tf.sequential({layers: [tf.layers.flatten({inputShape: [4, 4, 3]})]});
       tf.dispose(await encodeImages(images, [IMAGE, IMAGE], {range: [0, 1], ...options}));
     },
   ],
+  ['classifyImages', options => classifyImages(images, [IMAGE, IMAGE], {range: [0, 1], labels: LABELS, ...options})],
+  ['classify', options => classify(texts, TOKENIZER, ['a', 'b'], {labels: LABELS, batchSize: 1, ...options})],
+  ['encodeExamples', options => encodeExamples(texts, TOKENIZER, [{text: 'a', label: 1}], options)],
+  ['encodePairs', options => encodePairs(texts, TOKENIZER, [{anchor: 'a', positive: 'b', negative: 'c'}], options)],
   [
     'generateTexts',
     async options => {
@@ -81,7 +92,7 @@ test.each(CALLS)('%s reports its progress in the one shape, to the end', async (
   expect(reports.length).toBeGreaterThan(0);
   for (const {done, total, what} of reports) {
     expect(done).toBeLessThanOrEqual(total);
-    expect(what).toMatch(/^(training|(reading|exporting|measuring|checking|encoding|generating) \w+)$/);
+    expect(what).toMatch(/^(training|(reading|exporting|measuring|checking|encoding|classifying|generating) \w+)$/);
   }
   const {done, total} = reports.at(-1)!;
   expect(done).toBe(total);

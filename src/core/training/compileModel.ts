@@ -1,18 +1,27 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, misfitError, show, showShape, throwFaults} from '../../platform/errors';
+import {checkNumber, checkOptions, LoRAError, misfitError, show, showShape, throwFaults} from '../../platform/errors';
 import {type MetricFunction, withName} from '../../platform/tfjs/metric';
 import {stopSteps, setTargetShape, trainedIn} from '../../platform/tfjs/training';
 import {outputActivation} from '../head/outputActivation';
-import {checkClassLoss, type ClassLossOptions} from '../ops/weightedCrossEntropy';
+import {checkClassLoss} from '../ops/weightedCrossEntropy';
 import {checkModel} from '../../platform/tfjs/checkModel';
 import {CLASS_LOSS} from './classLoss';
-import {addedLoss, defaultLoss, isOfKeras, type Loss, type LossName, lossOfHead, type ModelLoss} from './losses';
+import {
+  addedLoss,
+  defaultLoss,
+  isOfKeras,
+  type Loss,
+  type LossName,
+  lossOfHead,
+  type LossOptions,
+  type ModelLoss,
+} from './losses';
 import {checkKerasMetrics, type MetricName, metricsIn, metricsOfFunction} from './metrics';
 import {checkOptimizer} from './optimizerNames';
 import {unpackTargets, weighObjectives} from './weightedTargets';
 
 /** Options of `compileModel`. */
-export interface CompileModelOptions extends Omit<ClassLossOptions, 'weights'> {
+export interface CompileModelOptions extends Omit<LossOptions, 'weights'> {
   /** As for `model.compile`. */
   optimizer: string | tf.Optimizer;
   /**
@@ -28,9 +37,9 @@ export interface CompileModelOptions extends Omit<ClassLossOptions, 'weights'> {
   weighted?: boolean;
   /**
    * Logged in addition to the loss: `'accuracy'` (`acc`, `val_acc`), `'f1'`, `'perplexity'`, or functions such as
-   * `accuracy({topK: 5})`. Spans have `'accuracy'` and `'f1'`, pairs only functions. Those with a name leave out
-   * `ignoreIndex` as the loss does; a function has its own. A loss of Keras has the metrics of `model.compile`, also by
-   * the names of the outputs; a function as loss has both.
+   * `accuracy({topK: 5})`. Spans have `'accuracy'` and `'f1'`, pairs and rankings only functions. Those with a name
+   * leave out `ignoreIndex` as the loss does; a function has its own. A loss of Keras has the metrics of
+   * `model.compile`, also by the names of the outputs; a function as loss has both.
    */
   metrics?:
     | MetricName
@@ -57,6 +66,8 @@ const FITTING_LOSSES: Readonly<Record<string, string>> = {
  * - spans (`…ForQuestionAnswering`), logits `[batch, positions, 2]`: first and last position, `[batch, 2]`
  * - pairs (`CLIPModel`, `SiglipModel`, `Siglip2Model`), similarities `[images, texts]`: any tensor of that shape,
  *   because pairs are in the same row
+ * - embeddings of texts (with `{loss: 'ranking'}`), `[texts, width]`: made by `encodePairs` of
+ *   `tfjs-lora/transformers`. Each anchor has to find its positive among those of the batch and all negatives
  * - other outputs: as `model.compile` takes them, with a loss of Keras or a function
  *
  * The head of a model of the hub is known by its class; for other models, the output must be logits. An output that
@@ -87,6 +98,7 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
       labelSmoothing: true,
       focalGamma: true,
       classWeights: true,
+      scale: true,
       weighted: true,
       metrics: true,
     },
@@ -101,6 +113,8 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   }
   checkOptimizer(optimizer);
   checkClassLoss(compileArgs);
+  const {scale = 1} = compileArgs;
+  checkNumber('scale', scale, scale > 0, 'a positive number');
   if (isOfKeras(loss)) {
     checkTaken(options, ['weighted'], 'a loss of Keras');
     if (ignoreIndex !== undefined) {
@@ -186,7 +200,7 @@ function listOf(metrics: NonNullable<CompileModelOptions['metrics']>): readonly 
 function checkTaken(options: CompileModelOptions, takes: Loss['takes'], loss: string): void {
   const isGiven = (name: Loss['takes'][number]) => name !== 'weights' && Boolean(options[name]);
   throwFaults(
-    (['labelSmoothing', 'focalGamma', 'classWeights', 'weighted'] as const)
+    (['labelSmoothing', 'focalGamma', 'classWeights', 'scale', 'weighted'] as const)
       .filter(name => isGiven(name) && !takes.includes(name))
       .map(name => `${name} does not apply to ${loss}.`),
   );

@@ -14,9 +14,10 @@ const KERAS_LOSSES = [
 
 /**
  * The name of a loss, of this library or of Keras. Entry points add some: `tfjs-lora/sound` `'ctc'`,
- * `tfjs-lora/transformers` spans and pairs.
+ * `tfjs-lora/transformers` spans, pairs and rankings.
  */
-export type LossName = 'crossEntropy' | 'ctc' | 'spans' | 'pairs' | 'sigmoidPairs' | (typeof KERAS_LOSSES)[number];
+export type LossName =
+  'crossEntropy' | 'ctc' | 'spans' | 'pairs' | 'sigmoidPairs' | 'ranking' | (typeof KERAS_LOSSES)[number];
 
 /** A loss of targets and outputs: its mean, or that of each example. */
 type LossFunction = (targets: tf.Tensor, outputs: tf.Tensor) => tf.Tensor;
@@ -38,12 +39,18 @@ export function isOfKeras(loss: unknown): loss is tf.ModelCompileArgs['loss'] {
     : typeof loss === 'string' && isOne(loss);
 }
 
+/** Options of losses with a name. */
+export interface LossOptions extends ClassLossOptions {
+  /** The factor for the cosines of `'ranking'`, 1 / temperature. Default: 20. */
+  scale?: number;
+}
+
 export interface Loss {
   readonly lossFor: (
     model: tf.LayersModel,
-  ) => (targets: tf.Tensor, outputs: tf.Tensor, options: ClassLossOptions) => tf.Tensor;
+  ) => (targets: tf.Tensor, outputs: tf.Tensor, options: LossOptions) => tf.Tensor;
   /** The options that it takes besides `ignoreIndex`. */
-  readonly takes: readonly (keyof ClassLossOptions | 'weighted')[];
+  readonly takes: readonly (keyof LossOptions | 'weighted')[];
   /** Whether it computes the softmax itself. */
   readonly takesLogits: boolean;
   /** Metrics by their names, the word for their targets, and metrics without a name, for errors. */
@@ -89,6 +96,7 @@ const ADDED_BY: ReadonlyMap<string, string> = new Map([
   ['spans', 'tfjs-lora/transformers'],
   ['pairs', 'tfjs-lora/transformers'],
   ['sigmoidPairs', 'tfjs-lora/transformers'],
+  ['ranking', 'tfjs-lora/transformers'],
 ]);
 
 const headLosses = new Set<HeadLoss>();

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, LoRAError, misfitError, showShape, tooLargeError} from '../../platform/errors';
 import {checkCallOptions} from '../../platform/signals';
+import {tensorsFor} from '../transformers/net/modelInputs';
 import type {ImageSize} from '../transformers/ops/resampling';
 import {type EncodeImagesOptions, normalizationOf, prepareAll, prepared, settingsFor} from './encodeImages';
 import type {ImageInput} from './imagePixels';
@@ -14,6 +15,8 @@ export interface EncodePatchesOptions extends Omit<EncodeImagesOptions, 'range'>
 
 /** Images as a model for patches takes them. */
 export interface EncodedPatches {
+  /** The tensors below, in the order of the model's inputs. */
+  inputs: tf.Tensor[];
   /** `[images, patches, values]`, zeros after the last patch of an image. */
   pixelValues: tf.Tensor3D;
   /** 1 for patches, 0 for padding, `[images, patches]`. */
@@ -35,13 +38,13 @@ const MAX_VALUES = 2 ** 28;
  * @param model of `loadTransformer`.
  * @param images an image, or a list of them.
  * @param options the preprocessor, the length of the sequences, `signal` and `onProgress`.
- * @returns the inputs of the model, in their order. Dispose of all three after use.
+ * @returns the model's `inputs`, and each tensor by its name. Dispose of all three after use.
  * @throws LoRAError `ERR_OPTION` if an image is none, there is no preprocessor, or an image that is not resized does
  *     not consist of whole patches; `ERR_UNSUPPORTED` if a setting of the preprocessor is not supported; `ERR_MISFIT`
  *     if the model does not take its patches; `ERR_TOO_LARGE` if there are too many values; `ERR_ABORTED`.
  * @example
- *     const {pixelValues, pixelAttentionMask, spatialShapes} = await encodePatches(model, [canvas, image]);
- *     const vectors = model.predict([pixelValues, pixelAttentionMask, spatialShapes]);
+ *     const {inputs} = await encodePatches(model, [canvas, image]);
+ *     const vectors = model.predict(inputs);
  * @experimental
  */
 export async function encodePatches(
@@ -98,11 +101,11 @@ export async function encodePatches(
     mask.fill(1, i * most, i * most + (width * height) / edge ** 2);
   });
   const grids = made.flatMap(({width, height}) => [height / edge, width / edge]);
-  return {
-    pixelValues: tf.tensor3d(values, [made.length, most, length]),
-    pixelAttentionMask: tf.tensor2d(mask, [made.length, most], 'int32'),
-    spatialShapes: tf.tensor2d(grids, [made.length, 2], 'int32'),
-  };
+  const pixelValues = tf.tensor3d(values, [made.length, most, length]);
+  const pixelAttentionMask = tf.tensor2d(mask, [made.length, most], 'int32');
+  const spatialShapes = tf.tensor2d(grids, [made.length, 2], 'int32');
+  const named = {pixel_values: pixelValues, pixel_attention_mask: pixelAttentionMask, spatial_shapes: spatialShapes};
+  return {inputs: tensorsFor(model, named), pixelValues, pixelAttentionMask, spatialShapes};
 }
 
 /** The largest size of whole patches, by a search for the scale that gives the same numbers as in transformers. */

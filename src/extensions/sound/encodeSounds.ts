@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, tooLargeError} from '../../platform/errors';
 import {type CallOptions, checkCallOptions} from '../../platform/signals';
 import {checkModel} from '../../platform/tfjs/checkModel';
+import {tensorsFor} from '../transformers/net/modelInputs';
 import {encodeInputs, inputsIn, loadedPreprocessor, preprocessorText} from '../transformers/net/preprocessorKey';
 import {frameCount, melFrames} from './melFrames';
 import type {Preprocessing} from './preprocessor';
@@ -22,11 +23,19 @@ export interface EncodeSoundsOptions extends CallOptions {
 
 /** Encoded sounds. */
 export interface EncodedSounds {
+  /** The features, and the mask if the model takes one, in the order of the model's inputs. */
+  inputs: tf.Tensor[];
   /** `[sounds, frames, mels]`; for wav2vec2 and HuBERT `[sounds, samples]`. */
   features: tf.Tensor;
-  /** 1 for samples, 0 for padding, `[sounds, samples]`, if the preprocessor says that the model takes a mask. */
+  /**
+   * 1 for samples, 0 for padding, `[sounds, samples]`, if the model takes a mask. All 1 if the preprocessor does not
+   * tell padding apart.
+   */
   attentionMask?: tf.Tensor2D;
 }
+
+/** The name of the input that says which samples count. */
+const MASK = 'attention_mask';
 
 /** The number of values of one tensor. */
 const MAX_VALUES = 2 ** 28;
@@ -45,13 +54,14 @@ const MAX_VALUES = 2 ** 28;
  *     run.
  * @param sounds a sound, or a list of them.
  * @param options another preprocessor, such as for a model of another origin, and whether longer sounds are cut.
- * @returns the features, and a mask for models that take one. Dispose of both after use.
+ * @returns the model's `inputs`: the features, and a mask for models that take one. Both have a name too. Dispose of
+ *     both after use.
  * @throws LoRAError `ERR_OPTION` if a sound is none, or there is no preprocessor; `ERR_DAMAGED` if a file cannot be
  *     read; `ERR_UNSUPPORTED` if a key of the preprocessor is not supported; `ERR_MISFIT` if a sound is too short for a
  *     frame; `ERR_TOO_LARGE` if the features would have more than 2²⁸ values; `ERR_ABORTED` if the signal was aborted.
  * @example
- *     const {features} = await encodeSounds(model, files);
- *     const logits = model.predict(features);
+ *     const {inputs} = await encodeSounds(model, files);
+ *     const logits = model.predict(inputs);
  * @experimental
  */
 export async function encodeSounds(
@@ -87,14 +97,20 @@ export async function encodeSounds(
   }
   let longest = 0;
   const made = await encodeInputs('sound', list, options, async (sound, name, i) => {
-    const features = featuresOf(untruncated?.[i] ?? (await samplesOf(sound, name)), settings, name);
-    longest = Math.max(longest, features.length);
+    const values = featuresOf(untruncated?.[i] ?? (await samplesOf(sound, name)), settings, name);
+    longest = Math.max(longest, values.length);
     checkSize(longest, list.length);
-    return features;
+    return values;
   });
-  return settings.kind === 'raw'
-    ? paddedRows(made, settings)
-    : {features: stacked(made, settings.frames.filters.length)};
+  if (settings.kind !== 'raw') {
+    const features = stacked(made, settings.frames.filters.length);
+    return {inputs: [features], features};
+  }
+  const {features, mask} = paddedRows(made, settings);
+  const takesMask = settings.hasMask || (!(model instanceof tf.GraphModel) && model.inputNames.includes(MASK));
+  const masks = takesMask ? {attentionMask: tf.tensor2d(mask, features.shape, 'int32')} : {};
+  const named = {input_values: features, ...(masks.attentionMask && {[MASK]: masks.attentionMask})};
+  return {inputs: tensorsFor(model, named), features, ...masks};
 }
 
 function checkSize(most: number, count: number): void {
@@ -162,8 +178,11 @@ function stacked(made: readonly Float32Array[], mels: number): tf.Tensor3D {
   return tf.tensor3d(values, [made.length, length / mels, mels]);
 }
 
-/** Samples of several sounds, padded to the longest, with a mask if the model takes one. */
-function paddedRows(made: readonly Float32Array[], {normalizes, hasMask, padding}: Settings<'raw'>): EncodedSounds {
+/** Samples of several sounds, padded to the longest, and which of them count. */
+function paddedRows(
+  made: readonly Float32Array[],
+  {normalizes, hasMask, padding}: Settings<'raw'>,
+): {features: tf.Tensor2D; mask: Int32Array} {
   const length = made.reduce((most, samples) => Math.max(most, samples.length), 0);
   const values = new Float32Array(made.length * length);
   made.forEach((samples, i) => {
@@ -174,13 +193,9 @@ function paddedRows(made: readonly Float32Array[], {normalizes, hasMask, padding
       counted.set(normalized(counted));
     }
   });
-  const features = tf.tensor2d(values, [made.length, length]);
-  if (!hasMask) {
-    return {features};
-  }
   const mask = new Int32Array(made.length * length);
-  made.forEach((samples, i) => mask.fill(1, i * length, i * length + samples.length));
-  return {features, attentionMask: tf.tensor2d(mask, [made.length, length], 'int32')};
+  made.forEach((samples, i) => mask.fill(1, i * length, i * length + (hasMask ? samples.length : length)));
+  return {features: tf.tensor2d(values, [made.length, length]), mask};
 }
 
 /** Samples with mean 0 and variance 1. */

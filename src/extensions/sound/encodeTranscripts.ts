@@ -16,6 +16,8 @@ export interface EncodeTranscriptsOptions {
 
 /** Encoded transcripts. */
 export interface EncodedTranscripts {
+  /** The model's inputs beside those of `encodeSounds`: `decoderIds`, if it has them. */
+  inputs: tf.Tensor[];
   /** The tokens before each target, `[texts, length]`: the second input of a Whisper. Models for CTC have none. */
   decoderIds?: tf.Tensor2D;
   /** The tokens to learn, `[texts, length]`, with −100 at the end of shorter ones. */
@@ -37,13 +39,14 @@ const IGNORED = -100;
  * @param tokenizer the tokenizer of the model.
  * @param texts what is said in each clip.
  * @param options the language and the task of a Whisper.
- * @returns the targets, and the tokens before them for a Whisper. Dispose of both after use.
+ * @returns the targets, and for a Whisper the tokens before them, in `inputs` too. Dispose of both after use.
  * @throws LoRAError `ERR_OPTION` if a text is not a string, or an option does not apply; `ERR_MISFIT` if the model has
  *     no transcripts, a text is longer than its positions, or has characters that the vocabulary of a model for CTC
  *     lacks.
  * @example
- *     const {decoderIds, targets} = encodeTranscripts(whisper, tokenizer, ['Switch the lamp off.'], {language: 'en'});
- *     await whisper.fit([features, decoderIds], targets);
+ *     const sounds = await encodeSounds(whisper, files);
+ *     const transcripts = encodeTranscripts(whisper, tokenizer, ['Switch the lamp off.'], {language: 'en'});
+ *     await whisper.fit([...sounds.inputs, ...transcripts.inputs], transcripts.targets);
  * @experimental
  */
 export function encodeTranscripts(
@@ -64,7 +67,13 @@ export function encodeTranscripts(
       throw new LoRAError('language and task are for a Whisper; the model is for CTC.');
     }
     const classes = model.outputs[0]?.shape[2] ?? Infinity;
-    return {targets: rows(texts.map(text => charactersOf(tokenizer, text, classes)), IGNORED)}; // prettier-ignore
+    return {
+      inputs: [],
+      targets: rows(
+        texts.map(text => charactersOf(tokenizer, text, classes)),
+        IGNORED,
+      ),
+    };
   }
   const facts = speechFacts(model);
   const {language, task} = options;
@@ -89,10 +98,9 @@ export function encodeTranscripts(
     }
     return all;
   });
-  return {
-    decoderIds: rows(sequences.map(all => all.slice(0, -1)), end), // prettier-ignore
-    targets: rows(sequences.map(all => all.slice(1)), IGNORED), // prettier-ignore
-  };
+  const decoderIds = rows(sequences.map(all => all.slice(0, -1)), end); // prettier-ignore
+  const targets = rows(sequences.map(all => all.slice(1)), IGNORED); // prettier-ignore
+  return {inputs: [decoderIds], decoderIds, targets};
 }
 
 /** @throws LoRAError if the vocabulary lacks a character: it would be trained to be unknown. */

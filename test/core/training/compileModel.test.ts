@@ -56,6 +56,7 @@ describe('compileModel of the main entry point alone', () => {
     ['spans', 'tfjs-lora/transformers'],
     ['pairs', 'tfjs-lora/transformers'],
     ['sigmoidPairs', 'tfjs-lora/transformers'],
+    ['ranking', 'tfjs-lora/transformers'],
   ] as const)('the loss %s is refused with the entry point that has it', (loss, entry) => {
     const compile = () => compileModel(classifier(), {optimizer: 'sgd', loss});
     expect(compile).toThrow(LoRAError);
@@ -65,7 +66,7 @@ describe('compileModel of the main entry point alone', () => {
   test('a loss that does not exist is refused with those that do', () => {
     const compile = (loss: unknown) => () => compileModel(classifier(), {optimizer: 'sgd', loss: loss as 'ctc'});
     expect(compile('constructor')).toThrow(
-      'loss must be a function, one of "crossEntropy", "ctc", "spans", "pairs", "sigmoidPairs", or one of Keras: ' +
+      'loss must be a function, one of "crossEntropy", "ctc", "spans", "pairs", "sigmoidPairs", "ranking", or one of Keras: ' +
         'meanSquaredError, ',
     );
     expect(compile('constructor')).toThrow('Got "constructor".');

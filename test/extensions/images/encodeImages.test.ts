@@ -231,10 +231,10 @@ describe('encodePatches', () => {
       const adapted = applyLoRA(naflex, {rank: 2});
       for (const [options, most] of [[{}, 13] as const, [{maxPatches: 40}, 40] as const]) {
         const made = await encodePatches(adapted, [image([9, 30, 3]), image([20, 7, 1])], options);
-        const [wanted, actual] = [naflex, adapted].map(each => each.predict(Object.values(made)) as tf.Tensor);
+        const [wanted, actual] = [naflex, adapted].map(each => each.predict(made.inputs) as tf.Tensor);
         expect(made.pixelValues.shape).toEqual([2, most, 27]);
         expect(numbers(actual!)).toEqual(numbers(wanted!));
-        tf.dispose([wanted!, actual!, Object.values(made)]);
+        tf.dispose([wanted!, actual!, made.inputs]);
       }
       disposeModel(adapted);
     });

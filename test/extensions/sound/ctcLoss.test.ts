@@ -5,6 +5,7 @@ import {applyLoRA, compileModel, disposeModel, fitOnFeatures, trainableVariables
 import {
   ctcLoss,
   type CTCLossOptions,
+  encodeSounds,
   encodeTranscripts,
   transcribe,
   type TranscribeOptions,
@@ -16,7 +17,6 @@ import {CharacterTokenizer} from '../../../src/extensions/transformers/load/char
 import {tokenizerFiles} from '../../../src/extensions/transformers/load/peers';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {fixture, inputsOf} from '../transformers/fixtures';
-import 'tfjs-lora';
 import 'tfjs-lora/node';
 import {temporaryFolder} from '../../temporaryFolder';
 
@@ -218,9 +218,20 @@ describe('on cpu', () => {
     words.forEach(({start, end}) => [start, end].forEach(time => expect((time! * 16_000) % 6).toBeCloseTo(0)));
   });
 
+  test.each([true, false])('encoded sounds have the inputs of the model, with padding told apart: %s', async isTold => {
+    const {model} = await load('wav2vec2CTC');
+    const preprocessor = {feature_extractor_type: 'Wav2Vec2FeatureExtractor', return_attention_mask: isTold};
+    const sounds = [100, 80].map(length => ({samples: new Float32Array(length).fill(0.5), sampleRate: 16_000}));
+    const {inputs, features, attentionMask} = await encodeSounds(model, sounds, {preprocessor});
+    expect(inputs).toEqual([features, attentionMask]);
+    expect(numbers(tf.sum(attentionMask!, 1))).toEqual([100, isTold ? 80 : 100]);
+    expect((model.predict(inputs) as tf.Tensor).shape[0]).toBe(2);
+  });
+
   test('an adapted model learns transcripts, also on features that are computed once', async () => {
     const {model, tokenizer} = await load('wav2vec2CTC');
-    const {targets} = encodeTranscripts(model, tokenizer, ['AB', 'D']);
+    const {inputs: noInputs, targets} = encodeTranscripts(model, tokenizer, ['AB', 'D']);
+    expect(noInputs).toEqual([]);
     expect(targets.arraySync()).toEqual([
       [3, 4],
       [6, -100],

@@ -122,7 +122,8 @@ test('texts are encoded as the labels of transformers, each token after those be
   await useBackend('cpu');
   const model = await load(cases[2]!);
   const encode = (text: string) => ({ids: Array.from(text, char => (char === ' ' ? 0 : char.charCodeAt(0) - 96))});
-  const {decoderIds, targets} = encodeTranscripts(model, {encode}, ['ab', ' c'], {language: 'de'});
+  const {inputs, decoderIds, targets} = encodeTranscripts(model, {encode}, ['ab', ' c'], {language: 'de'});
+  expect(inputs).toEqual([decoderIds]);
   expect(decoderIds!.arraySync()).toEqual([
     [21, 23, 25, NO_TIMESTAMPS, 0, 1, 2],
     [21, 23, 25, NO_TIMESTAMPS, 0, 3, END],

@@ -206,7 +206,7 @@ describe('a model that is compiled for targets that are numbers', () => {
     expect(() => compileModel(two, {optimizer: 'sgd'})).toThrow(/must have one output of logits/);
     expect(() => compileModel(model, {optimizer: 'sgd', loss: 'pairs'})).toThrow(/one output of similarities/);
     expect(() => compileModel(model, {optimizer: 'sgd', loss: 'mse' as 'spans'})).toThrow(
-      'loss must be a function, one of "crossEntropy", "ctc", "spans", "pairs", "sigmoidPairs", or one of Keras: ' +
+      'loss must be a function, one of "crossEntropy", "ctc", "spans", "pairs", "sigmoidPairs", "ranking", or one of Keras: ' +
         'meanSquaredError',
     );
   });

@@ -7,6 +7,7 @@ import {hubClassOf, hubHeadOf, hubRecordOf, SENTENCE_WEIGHTS} from '../net/hubRe
 import {outputActivation} from '../../../core/head/outputActivation';
 import {type SentenceModules, sentenceModulesIn} from '../net/sentenceModules';
 import {poolStates, type StatePooling, STATE_POOLINGS} from '../ops/poolStates';
+import {shortestFirst} from './shortestFirst';
 import {unitVectors, type VectorMaker, type Vectors, vectorsBy} from './sentenceVectors';
 import {checkTexts, checkTokenizer, type EncodedTexts, encodeTexts, type TextInput, type Tokenizer} from './tokenizer';
 
@@ -67,11 +68,11 @@ export async function embed(
   if (pooling !== undefined && !STATE_POOLINGS.includes(pooling)) {
     throw new LoRAError(`pooling must be one of ${STATE_POOLINGS.map(show).join(', ')}, got ${show(pooling)}.`);
   }
-  checkOutput(model, pooling);
+  checkEmbeddingOutput(model, pooling);
   const modules = pooling === undefined ? modulesOf(model) : undefined;
   const {maxLength = modules?.maxLength} = options;
   const encoding = maxLength === undefined ? {} : {maxLength};
-  const order = texts.map((_, i) => i).sort((one, other) => lengthOf(texts[one]) - lengthOf(texts[other]));
+  const order = shortestFirst(texts);
   const step = stepsOf(options);
   const parts: tf.Tensor2D[] = [];
   const maker = makerFor(model, modules, pooling);
@@ -98,7 +99,7 @@ export async function embed(
 const VECTORS: readonly (Head | undefined)[] = [undefined, 'none', 'projection'];
 
 /** @throws LoRAError if the output of a model is not vectors or states, or needs no pooling. */
-function checkOutput(model: tf.LayersModel, pooling: StatePooling | undefined): void {
+export function checkEmbeddingOutput(model: tf.LayersModel, pooling?: StatePooling): void {
   const [output] = model.outputs as [tf.SymbolicTensor];
   const rank = output.shape.length;
   if (rank !== 2 && rank !== 3) {
@@ -141,18 +142,9 @@ function makerFor(
     : vectorsBy(modules, SENTENCE_WEIGHTS.get(hubRecordOf(model) ?? {}));
 }
 
-function embedded(
-  model: tf.LayersModel,
-  vectors: Vectors,
-  {inputIds, attentionMask, tokenTypeIds}: EncodedTexts,
-): tf.Tensor2D {
-  const inputs = [inputIds, attentionMask, tokenTypeIds].slice(0, model.inputs.length);
-  const [states] = [model.predict(inputs, {batchSize: inputIds.shape[0]})].flat() as [tf.Tensor];
+function embedded(model: tf.LayersModel, vectors: Vectors, {inputs, attentionMask}: EncodedTexts): tf.Tensor2D {
+  const [states] = [model.predict(inputs, {batchSize: attentionMask.shape[0]})].flat() as [tf.Tensor];
   return states.rank === 2
     ? (states as tf.Tensor2D)
     : vectors(states as tf.Tensor3D, tf.cast(attentionMask, 'float32'));
-}
-
-function lengthOf(text: TextInput | undefined): number {
-  return typeof text === 'string' ? text.length : [text ?? ''].flat().join('').length;
 }

@@ -6,6 +6,7 @@ import {baseOf} from '../../../core/layers/layerMarks';
 import {sitesOf} from '../../../core/rewire/walk';
 import {checkModel} from '../../../platform/tfjs/checkModel';
 import {hubRecordOf} from '../net/hubRecord';
+import {tensorsFor} from '../net/modelInputs';
 import {positionLimitOf} from '../net/positionLimit';
 import type {ChatTemplate} from './peers';
 
@@ -44,6 +45,8 @@ export interface EncodeTextsOptions {
 
 /** Encoded texts, `[texts, positions]` each. */
 export interface EncodedTexts {
+  /** Those of the tensors below that the model takes, in the order of its inputs. */
+  inputs: tf.Tensor[];
   /** The tokens, `[texts, positions]`, int32. */
   inputIds: tf.Tensor2D;
   /** 1 for tokens, 0 for padding. */
@@ -62,12 +65,12 @@ export type TextInput = string | readonly [first: string, second: string];
  * @param tokenizer the tokenizer of the model.
  * @param texts texts, or pairs of texts.
  * @param options the maximum length and padding.
- * @returns `[texts, positions]` each. Dispose of all three after use.
+ * @returns the model's `inputs`, and each tensor by its name, `[texts, positions]`. Dispose of all three after use.
  * @throws LoRAError `ERR_OPTION` if there is no tokenizer, a text is not a string, or an option is out of range;
  *     `ERR_MISFIT` if the tokenizer returns an id outside the vocabulary of the model.
  * @example
- *     const texts = encodeTexts(model, tokenizer, ['a text', 'another one'], {maxLength: 128});
- *     const outputs = model.predict([texts.inputIds, texts.attentionMask]);
+ *     const {inputs} = encodeTexts(model, tokenizer, ['a text', 'another one'], {maxLength: 128});
+ *     const outputs = model.predict(inputs);
  * @experimental
  */
 export function encodeTexts(
@@ -78,10 +81,27 @@ export function encodeTexts(
 ): EncodedTexts {
   checkOptions(options, {maxLength: true, padToLength: true, padToMultipleOf: true, padTokenId: true});
   checkModel(model);
-  const {vocabulary, positions: most} = textLimits(model);
-  const {padTokenId = padTokenOf(model, vocabulary), padToLength, padToMultipleOf = 1} = options;
   checkTokenizer(tokenizer);
   checkTexts(texts);
+  const {encode, batch} = textEncoder(model, tokenizer, options);
+  return batch(texts.map(encode));
+}
+
+/** Encodes texts for a model one by one, and makes tensors of any of them. */
+export interface TextEncoder {
+  /** @throws LoRAError if the tokenizer does not match the model. */
+  readonly encode: (text: TextInput) => EncodedText;
+  readonly batch: (texts: readonly EncodedText[]) => EncodedTexts;
+}
+
+/** @throws LoRAError if an option is out of range. */
+export function textEncoder(
+  model: tf.LayersModel,
+  tokenizer: Pick<Tokenizer, 'encode'>,
+  options: EncodeTextsOptions,
+): TextEncoder {
+  const {vocabulary, positions: most} = textLimits(model);
+  const {padTokenId = padTokenOf(model, vocabulary), padToLength, padToMultipleOf = 1} = options;
   checkCounts({maxLength: options.maxLength, padToMultipleOf, padToLength});
   checkNumber(
     'padTokenId',
@@ -90,26 +110,30 @@ export function encodeTexts(
     `a token id of the model, from 0 to ${vocabulary - 1}`,
   );
   const maxLength = Math.min(options.maxLength ?? Infinity, padToLength ?? Infinity, most);
-  const ends = tokenizer.encode('').ids;
-  const encoded = texts.map(text => cut(encodeOne(tokenizer, text), maxLength, ends));
-  checkNumbers(encoded, vocabulary);
-  const longest = padToLength ?? encoded.reduce((long, {ids}) => Math.max(long, ids.length), 1);
-  if (longest > most) {
-    throw misfitError(`padToLength is ${longest}, but the model has ${most} positions.`);
+  if (padToLength !== undefined && padToLength > most) {
+    throw misfitError(`padToLength is ${padToLength}, but the model has ${most} positions.`);
   }
-  const positions = Math.min(Math.ceil(longest / padToMultipleOf) * padToMultipleOf, most);
-  const [ids, mask, types] = [padTokenId, 0, 0].map(value => new Int32Array(texts.length * positions).fill(value)) as [
-    Int32Array,
-    Int32Array,
-    Int32Array,
-  ];
-  encoded.forEach((text, row) => {
-    ids.set(text.ids, row * positions);
-    types.set(text.types, row * positions);
-    mask.fill(1, row * positions, row * positions + text.ids.length);
-  });
-  const tensor = (values: Int32Array) => tf.tensor2d(values, [texts.length, positions], 'int32');
-  return {inputIds: tensor(ids), attentionMask: tensor(mask), tokenTypeIds: tensor(types)};
+  const ends = tokenizer.encode('').ids;
+  const encode = (text: TextInput) => {
+    const encoded = cut(encodeOne(tokenizer, text), maxLength, ends);
+    checkNumbers(encoded, vocabulary);
+    return encoded;
+  };
+  const batch = (texts: readonly EncodedText[]) => {
+    const longest = padToLength ?? texts.reduce((long, {ids}) => Math.max(long, ids.length), 1);
+    const positions = Math.min(Math.ceil(longest / padToMultipleOf) * padToMultipleOf, most);
+    const tensor = (filler: number, fill: (values: Int32Array, text: EncodedText, from: number) => void) => {
+      const values = new Int32Array(texts.length * positions).fill(filler);
+      texts.forEach((text, row) => fill(values, text, row * positions));
+      return tf.tensor2d(values, [texts.length, positions], 'int32');
+    };
+    const inputIds = tensor(padTokenId, (values, {ids}, from) => values.set(ids, from));
+    const attentionMask = tensor(0, (values, {ids}, from) => values.fill(1, from, from + ids.length));
+    const tokenTypeIds = tensor(0, (values, {types}, from) => values.set(types, from));
+    const named = {input_ids: inputIds, attention_mask: attentionMask, token_type_ids: tokenTypeIds};
+    return {inputs: tensorsFor(model, named), inputIds, attentionMask, tokenTypeIds};
+  };
+  return {encode, batch};
 }
 
 /** The vocabulary size and the number of positions of a model, as far as its layers limit them. */
@@ -165,10 +189,15 @@ export function checkTokenizer(
   }
 }
 
-export function checkTexts(texts: unknown): void {
-  const isText = (text: unknown) =>
+/** Whether a value is a text, or a pair of texts. */
+export function isText(text: unknown): text is TextInput {
+  return (
     typeof text === 'string' ||
-    (Array.isArray(text) && text.length === 2 && text.every(sentence => typeof sentence === 'string'));
+    (Array.isArray(text) && text.length === 2 && text.every(sentence => typeof sentence === 'string'))
+  );
+}
+
+export function checkTexts(texts: unknown): void {
   if (!Array.isArray(texts) || texts.length === 0) {
     throw new LoRAError(`texts must be a list of texts, got ${Array.isArray(texts) ? 'an empty one' : kindOf(texts)}.`);
   }
@@ -186,12 +215,13 @@ function checkCounts(counts: Readonly<Record<string, unknown>>): void {
   );
 }
 
-interface Encoded {
+/** The tokens of a text, and their types. */
+export interface EncodedText {
   ids: readonly number[];
   types: readonly number[];
 }
 
-function encodeOne(tokenizer: Pick<Tokenizer, 'encode'>, text: TextInput): Encoded {
+function encodeOne(tokenizer: Pick<Tokenizer, 'encode'>, text: TextInput): EncodedText {
   if (typeof text === 'string') {
     const {ids} = tokenizer.encode(text);
     return {ids, types: ids.map(() => 0)};
@@ -202,7 +232,7 @@ function encodeOne(tokenizer: Pick<Tokenizer, 'encode'>, text: TextInput): Encod
 }
 
 /** A text of at most `most` tokens. Special tokens at its end stay. */
-function cut({ids, types}: Encoded, most: number, ends: readonly number[]): Encoded {
+function cut({ids, types}: EncodedText, most: number, ends: readonly number[]): EncodedText {
   if (ids.length <= most) {
     return {ids, types};
   }
@@ -218,14 +248,12 @@ function cut({ids, types}: Encoded, most: number, ends: readonly number[]): Enco
   return {ids: shorten(ids), types: shorten(types)};
 }
 
-function checkNumbers(encoded: readonly Encoded[], vocabulary: number): void {
-  for (const {ids} of encoded) {
-    const wrong = ids.find(number => !Number.isInteger(number) || number < 0 || number >= vocabulary);
-    if (wrong !== undefined || !Array.isArray(ids)) {
-      throw misfitError(
-        `The tokenizer does not match the model: it returns the id ${show(wrong)}, but the model has ` +
-          `${vocabulary} tokens.`,
-      );
-    }
+function checkNumbers({ids}: EncodedText, vocabulary: number): void {
+  const wrong = ids.find(number => !Number.isInteger(number) || number < 0 || number >= vocabulary);
+  if (wrong !== undefined || !Array.isArray(ids)) {
+    throw misfitError(
+      `The tokenizer does not match the model: it returns the id ${show(wrong)}, but the model has ` +
+        `${vocabulary} tokens.`,
+    );
   }
 }

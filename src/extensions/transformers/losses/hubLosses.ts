@@ -1,9 +1,9 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import {addLosses, type Loss, type LossName, registerHeadLoss, supplyLossOfHead} from '../../../core/training/losses';
 import {misfitError, show, showShape} from '../../../platform/errors';
 import {hubClassOf, hubHeadOf} from '../net/hubRecord';
 import {lossOfHead} from './chunkedLoss';
-import {pairLoss, sigmoidPairLoss} from './contrastive';
+import {pairLoss, rankingLoss, sigmoidPairLoss} from './contrastive';
 import {SPAN_METRICS, spanCrossEntropy} from './spans';
 
 const PAIRS = {
@@ -26,11 +26,29 @@ const SPANS: Loss = {
   targetShape: ([batch]) => [batch ?? null, 2],
 };
 
+/** Rows are n anchors, their n positives, and negatives; targets are `[rows, n]`. */
+const RANKING: Loss = {
+  lossFor:
+    () =>
+    ({shape: [rows = 0, pairs = 0]}, embeddings, {scale = 20}) => {
+      const [anchors, candidates] = tf.split(embeddings, [pairs, rows - pairs]) as [tf.Tensor, tf.Tensor];
+      return rankingLoss(anchors, candidates, {scale});
+    },
+  takes: ['scale'],
+  takesLogits: false,
+  metrics: {},
+  targets: 'rankings',
+  output: 'of embeddings, [texts, width]',
+  fits: shape => shape.length === 2,
+  targetShape: ([batch]) => [batch ?? null, null],
+};
+
 supplyLossOfHead(lossOfHead);
 addLosses({
   spans: SPANS,
   pairs: {...PAIRS, lossFor: () => pairLoss},
   sigmoidPairs: {...PAIRS, lossFor: () => sigmoidPairLoss},
+  ranking: RANKING,
 });
 
 registerHeadLoss(model => {
