@@ -76,7 +76,7 @@ export interface FineTuned {
 
 /** What only the compilation of a model decides. */
 const COMPILE_OPTIONS = [
-  ...(['loss', 'metrics', 'weighted', 'ignoreIndex', 'labelSmoothing', 'focalGamma', 'classWeights'] as const),
+  ...(['loss', 'metrics', 'weighted', 'ignoreIndex', 'labelSmoothing', 'focalGamma', 'classWeights', 'scale'] as const),
   ...(['optimizer', 'learningRate', 'maxNorm'] as const),
 ];
 
@@ -183,7 +183,7 @@ export async function fineTune(
       ...{loss: true, metrics: true, weighted: true, ignoreIndex: true, labelSmoothing: true, focalGamma: true},
       ...{classWeights: true, optimizer: true, learningRate: true, maxNorm: true, schedule: true, epochs: true},
       ...{batchSize: true, seed: true, validationData: true, best: true, stopOnNaN: true, checkpoint: true},
-      ...{everySteps: true, callbacks: true, signal: true, onProgress: true},
+      ...{everySteps: true, callbacks: true, signal: true, onProgress: true, scale: true},
     },
     "fineTune(model, [xs, ys], {loss: 'meanSquaredError'})",
   );
@@ -323,8 +323,8 @@ async function identityOf(
   const examplesIn = (dataset: Batches) =>
     dataset instanceof SeededDataset ? identityOfExamples(dataset) : Promise.resolve(`${dataset.size} batches`);
   const {optimizer} = model;
-  const {loss, metrics, weighted, ignoreIndex, labelSmoothing, focalGamma, classWeights} = options;
-  const objective = {loss, metrics, weighted, ignoreIndex, labelSmoothing, focalGamma, classWeights};
+  const {loss, metrics, weighted, ignoreIndex, labelSmoothing, focalGamma, classWeights, scale} = options;
+  const objective = {loss, metrics, weighted, ignoreIndex, labelSmoothing, focalGamma, classWeights, scale};
   return {
     'training data': await examplesIn(batches),
     'validation data': heldOut ? await examplesIn(heldOut) : 'none',
