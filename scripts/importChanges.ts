@@ -244,6 +244,14 @@ export const CHANGES: readonly Change[] = [
     ],
   },
   {
+    what: '**`tfjs-lora/graph`** registers a handler that loads `hf://` addresses.',
+    by: 'extensions/graph/import/hubRouter.ts',
+    why: "It lets `tf.loadGraphModel('hf://org/name/model.json')` read the Hugging Face hub.",
+    lasts: 'from the import of `tfjs-lora/graph` on',
+    without: 'register your own `hf://` handler before',
+    globals: ['≠ router to load hf://'],
+  },
+  {
     what:
       'On webgl and webgpu, the kernel `Add` is replaced. It holds the stock kernel under ' +
       "`Symbol.for('tfjs-lora.kernel')` and calls it for all other sums.",

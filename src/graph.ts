@@ -1,4 +1,5 @@
 import {registerGraphGradients} from './extensions/graph/gradients/graphGradients';
+import {registerHubRouter} from './extensions/graph/import/hubRouter';
 import './backends/backends';
 
 // The entry point for graph models. Importing it registers the layers that they are imported as.
@@ -7,3 +8,4 @@ export {fromGraphModel, type GraphModelOptions, type GraphPart} from './extensio
 export {toGraphModel, type ToGraphModelOptions} from './extensions/graph/export/toGraphModel';
 
 registerGraphGradients();
+registerHubRouter();

@@ -88,6 +88,10 @@ export {
   type RecordKinds,
 } from './extensions/records/parseRecords';
 
+// Read files of the Hugging Face hub.
+export type {CachedFile, HubCache, HubCacheOptions, HubOptions} from './core/storage/hub/settings';
+export {setHub} from './core/storage/hub/setHub';
+
 // Exchange adapters with PEFT.
 export {exportPEFT} from './core/peft/exchange';
 export {modelCard, type ModelCardOptions} from './core/peft/modelCard';

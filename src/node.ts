@@ -4,12 +4,14 @@ import {registerGradients} from './backends/shared/registration';
 import {supplyBackend} from './backends/shared/supplyBackend';
 import {supplyWasm} from './backends/wasm/wasmPart';
 import {registerFileRouter} from './node/fileRouter';
+import {folderStore} from './node/folderStore';
 import {localFileHandler} from './node/localFileHandler';
 import {localFiles} from './node/localFiles';
 import {savePEFT} from './node/savePeft';
 import {startThreadedWasm} from './node/wasmThreads';
 import {supplyWasmStart} from './backends/startWasm';
 import {supplySavePEFT} from './core/peft/saveAdapter';
+import {supplyHubStore} from './core/storage/hub/settings';
 import {ownHandlers} from './core/storage/places';
 import {supplyLocalFiles} from './core/storage/localFiles';
 
@@ -19,6 +21,7 @@ supplyBackend('tensorflow', {kernels: tensorflowKernels, capabilities: () => ten
 ownHandlers.set('file:', localFileHandler);
 registerFileRouter();
 supplyLocalFiles(localFiles);
+supplyHubStore(folderStore);
 supplySavePEFT(savePEFT);
 supplyWasmStart(startThreadedWasm);
 

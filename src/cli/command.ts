@@ -1,5 +1,5 @@
 import {parseArgs} from 'node:util';
-import {closestTo} from '../core/model/closest';
+import {closestTo} from '../platform/closest';
 
 /** Where a command writes: results to `out`, progress and errors to `err`. */
 export interface Terminal {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {version} from '../../package.json';
 import {messageOf} from '../platform/errors';
-import {closestTo} from '../core/model/closest';
+import {closestTo} from '../platform/closest';
 import {combine} from './combine';
 import {type Arguments, type Command, helpOf, parse, type Terminal, UsageError} from './command';
 import {convert} from './convert';

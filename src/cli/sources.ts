@@ -18,7 +18,7 @@ import {FROM_TENSORFLOW, otherFormat} from '../platform/formats/otherFormats';
 import {fromGraphModel} from '../graph';
 import {fromONNX} from '../onnx';
 import {read} from '../node/files';
-import {closestTo} from '../core/model/closest';
+import {closestTo} from '../platform/closest';
 import type {Arguments, Terminal} from './command';
 
 export interface Source {

@@ -3,7 +3,7 @@ import {kindOf} from '../../platform/errors';
 import {classInAdapters, plainClass} from '../layers/adaptation';
 import {baseOf} from '../layers/layerMarks';
 import type {Site} from '../rewire/walk';
-import {closestTo} from './closest';
+import {closestTo} from '../../platform/closest';
 import type {LayerMatcher, LayerPredicate} from './config';
 
 /** An entry of a config that names layers, and the layers that it names. */

@@ -1,7 +1,7 @@
 import {listed, LoRAError, misfitError, show, throwFaults} from '../../platform/errors';
 import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/layerMarks';
-import {editsBetween} from '../model/closest';
+import {editsBetween} from '../../platform/closest';
 import {describeSite} from '../model/targets';
 import type {Site} from '../rewire/walk';
 import {Budget} from './patternTable';

@@ -6,9 +6,18 @@ import {type CallOptions, unlessAborted, withOwnErrors} from '../../platform/sig
 import {adapterIn, decodeAdapter} from '../storage/decodeAdapter';
 import type {LoadOptions} from '../storage/limits';
 import {tooLarge} from '../storage/tooLarge';
-import {localFilesFor} from '../storage/localFiles';
+import {withHubName} from '../storage/hubName';
 import {isFetched, isSafetensors, loaderOf} from '../storage/places';
-import {bytesOf, type ByteSource, fetched, isByteSource, isListOfFiles, limitedFetch} from '../storage/sources';
+import {
+  bytesOf,
+  type ByteSource,
+  fetched,
+  isByteSource,
+  isListOfFiles,
+  limitedFetch,
+  listFolder,
+  type SourceOptions,
+} from '../storage/sources';
 import {withPlace} from '../storage/storage';
 import {sitesOf} from '../rewire/walk';
 import {PEFT_FILES} from './peftFiles';
@@ -25,7 +34,8 @@ export async function readAdapter(
   keyMap: KeyMap | undefined,
   limits: LoadOptions & CallOptions,
 ): Promise<Adapter> {
-  if (!(await isPEFT(source, model !== undefined || keyMap !== undefined))) {
+  const options: SourceOptions & CallOptions = {...limits, revisions: new Map()};
+  if (!(await isPEFT(source, options, model !== undefined || keyMap !== undefined))) {
     if (keyMap !== undefined) {
       throw new LoRAError(
         `keyMap says which layers the modules of a PEFT adapter are, and the source is none, got ${kindOf(source)}. ` +
@@ -33,7 +43,9 @@ export async function readAdapter(
           'weights}; or leave keyMap out.',
       );
     }
-    const adapter = await load(source, limits);
+    const adapter = await load(source, options).catch((error: unknown) => {
+      throw withHubName(error, source);
+    });
     await (model && namedBase(adapter)?.checkLater(kernelsOf(adapter, sitesOf(model))));
     return adapter;
   }
@@ -45,7 +57,9 @@ export async function readAdapter(
   }
   // Most pages never read one.
   const {readPEFTFor} = await import('./importPeft');
-  return readPEFTFor(source as PEFTSource, model, keyMap, limits);
+  return readPEFTFor(source as PEFTSource, model, keyMap, options).catch((error: unknown) => {
+    throw withHubName(error, source);
+  });
 }
 
 /**
@@ -54,7 +68,7 @@ export async function readAdapter(
  * @param isLikely whether other arguments are those of one. The address of a folder looks like any other, and this
  *     library may have written a file with that name.
  */
-async function isPEFT(source: AdapterSource, isLikely: boolean): Promise<boolean> {
+async function isPEFT(source: AdapterSource, options: SourceOptions, isLikely: boolean): Promise<boolean> {
   if (isListOfFiles(source)) {
     return Array.from(source).some(({name}) => name === PEFT_FILES.config);
   }
@@ -63,7 +77,7 @@ async function isPEFT(source: AdapterSource, isLikely: boolean): Promise<boolean
     return load === undefined && (config ?? weights) !== undefined;
   }
   const address = String(source);
-  const listed = await localFilesFor(address)?.list(address);
+  const listed = await listFolder(address, options);
   const [, name = ''] = /([^/\\]*?)(?:[?#].*)?$/s.exec(address) ?? [];
   // A number after a dot is a version: folder-1.0.
   const isFolder = isFetched(address) && !/\.(?!\d+$)/.test(name);
@@ -74,7 +88,7 @@ async function isPEFT(source: AdapterSource, isLikely: boolean): Promise<boolean
   );
 }
 
-async function load(source: AdapterSource, limits: LoadOptions & CallOptions): Promise<Adapter> {
+async function load(source: AdapterSource, limits: SourceOptions & CallOptions): Promise<Adapter> {
   if (isListOfFiles(source)) {
     const [file, ...laterFiles] = Array.from(source);
     if (file === undefined) {

@@ -3,7 +3,7 @@ import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, unlessAborted} from '../../platform/signals';
 import type {LoadOptions} from '../storage/limits';
 import {localFilesFor} from '../storage/localFiles';
-import {bytesOf, type ByteSource, fetched, isByteSource} from '../storage/sources';
+import {bytesOf, type ByteSource, fetched, isByteSource, type SourceOptions} from '../storage/sources';
 import {PEFT_FILES, type PEFTFiles} from './peftFiles';
 
 /** The two files of a PEFT adapter. */
@@ -22,7 +22,7 @@ export type PEFTSource = PEFTSources | ArrayLike<File> | string | URL;
  *
  * @throws LoRAError if one is missing, a response is no success, or one has more bytes than are allowed.
  */
-export async function readPEFT(source: PEFTSource, options: LoadOptions & CallOptions): Promise<PEFTFiles> {
+export async function readPEFT(source: PEFTSource, options: SourceOptions & CallOptions): Promise<PEFTFiles> {
   if (typeof source === 'string' || source instanceof URL) {
     return readFolder(String(source), options);
   }
@@ -47,7 +47,7 @@ function checkFiles(files: unknown): void {
 }
 
 /** Reads the files in a folder, which is given by itself or by one of them. */
-async function readFolder(address: string, options: LoadOptions & CallOptions): Promise<PEFTFiles> {
+async function readFolder(address: string, options: SourceOptions & CallOptions): Promise<PEFTFiles> {
   const files = localFilesFor(address);
   const plain = files === undefined ? address.replace(/[?#].*$/s, '') : address;
   const folder = plain.replace(/(?:^|[/\\])(?:adapter_config\.json|adapter_model\.safetensors)?$/, '');

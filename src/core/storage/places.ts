@@ -21,10 +21,10 @@ export function isSafetensors(handlerOrUrl: tf.io.IOHandler | string): boolean {
   return /\.safetensors$/i.test(isWeb ? place.replace(/[?#].*$/s, '') : place);
 }
 
-/** Whether a URL is one of the web's, or in a browser a path relative to the page, as tf.loadLayersModel takes it. */
+/** Whether a URL is one of the web's or the hub's, or in a browser a path relative to the page. */
 export function isFetched(url: string): boolean {
   const scheme = schemeOf(url);
-  return scheme === undefined ? tf.env().getBool('IS_BROWSER') : scheme === 'http:' || scheme === 'https:';
+  return scheme === undefined ? tf.env().getBool('IS_BROWSER') : /^(?:https?|hf):$/.test(scheme);
 }
 
 /** The scheme of a URL, such as `file:`. */
@@ -92,7 +92,7 @@ export function findHandler(
   if (handler !== undefined) {
     return handler;
   }
-  if (action === 'load' && scheme === '' && isFetched(url)) {
+  if (action === 'load' && isFetched(url)) {
     return tf.io.http(url, options);
   }
   throw unsupportedError(

@@ -5,6 +5,8 @@ import {type CallOptions, throwIfAborted, unlessAborted} from '../../platform/si
 import {type LoadOptions, MAX_FETCHED_BYTES} from './limits';
 import {tooLarge} from './tooLarge';
 import {localFilesFor} from './localFiles';
+import type {Revisions} from './hub/hub';
+import {isHub} from './hubName';
 
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
 export type ByteSource = Blob | Response | ArrayBuffer | Uint8Array;
@@ -25,7 +27,13 @@ export async function bytesOf(
   return readAll(open(source, options), options);
 }
 
-interface OpenOptions extends LoadOptions {
+/** Options of a load that may take several addresses. */
+export interface SourceOptions extends LoadOptions {
+  /** The commits of the hub's branches in this load, filled by it, so that its files belong together. */
+  readonly revisions?: Revisions;
+}
+
+interface OpenOptions extends SourceOptions {
   /** The limit of what is fetched if no other is given. */
   readonly mostFetched?: number;
 }
@@ -37,7 +45,7 @@ interface OpenOptions extends LoadOptions {
  */
 export async function readerOf(
   pending: StreamSource | PromiseLike<StreamSource>,
-  limits: LoadOptions,
+  limits: SourceOptions,
 ): Promise<ByteReader> {
   const options: OpenOptions = {...limits, mostFetched: Infinity};
   const source = await unlessAborted(Promise.resolve(pending), options.signal);
@@ -67,17 +75,34 @@ export async function beginningOf(response: Response, most: number, {signal}: Lo
  *
  * @throws LoRAError if it is no valid address, or there is no response; of code `ERR_ABORTED` if the signal is aborted.
  */
-export async function fetched(address: URL | string, {signal}: LoadOptions): Promise<Response | Blob> {
+export async function fetched(address: URL | string, options: SourceOptions): Promise<Response | Blob> {
   const files = localFilesFor(address);
   if (files !== undefined) {
     return files.open(String(address));
   }
+  if (isHub(address)) {
+    return (await hub()).hubResponse(String(address), options);
+  }
+  const {signal} = options;
   try {
     return await fetch(address, signal ? {signal} : undefined);
   } catch (error) {
     throwIfAborted(signal);
     throw asLoRAError(error, `${shortened(address)} cannot be fetched`, 'ERR_IO');
   }
+}
+
+/** The addresses of the files in a folder; `undefined` if it is none, or they cannot be listed, as on the web. */
+export async function listFolder(folder: URL | string, options: SourceOptions): Promise<string[] | undefined> {
+  const place = String(folder);
+  return isHub(place) ? (await hub()).hubList(place, options) : localFilesFor(place)?.list(place);
+}
+
+/** Most pages load nothing by such an address. */
+function hub(): Promise<typeof import('./hub/hub')> {
+  return import('./hub/hub').catch((error: unknown) => {
+    throw asLoRAError(error, 'The code that reads hf:// addresses could not be loaded', 'ERR_IO');
+  });
 }
 
 function shortened(address: URL | string): string {
@@ -90,11 +115,16 @@ export function limitedFetch(options: LoadOptions & CallOptions): typeof fetch {
   const {signal, maxBytes = MAX_FETCHED_BYTES} = options;
   let left = maxBytes;
   let isFirst = true;
+  const revisions: Revisions = new Map();
   const all = new AbortController();
   signal?.addEventListener('abort', () => all.abort(signal.reason), {signal: all.signal});
   return async (input, init) => {
     try {
-      const response = await fetch(input, {...init, signal: all.signal});
+      const response = isHub(input)
+        ? await (
+            await hub()
+          ).hubResponse(input instanceof Request ? input.url : String(input), {signal: all.signal, revisions})
+        : await fetch(input, {...init, signal: all.signal});
       checkStatus(response);
       const bytes = await readAll(openBody(response, {...options, signal: all.signal}), options);
       // tfjs reads the JSON first, and says little where that is something else.

@@ -16,6 +16,7 @@ import {BLOCKS} from '../quantized/layers/blockLayer';
 import {QuantizedDense} from '../quantized/layers/quantizedDense';
 import {QuantizedEmbedding} from '../quantized/layers/quantizedEmbedding';
 import {checkLimits, type LoadOptions} from '../../core/storage/limits';
+import {withHubName} from '../../core/storage/hubName';
 import {readerOf, type StreamSource} from '../../core/storage/sources';
 import {withoutResidue} from '../../platform/tfjs/engine';
 import {chooseArchitecture} from '../transformers/load/architectures';
@@ -128,7 +129,9 @@ export async function loadGGUF(
   checkLimits(limits);
   throwIfAborted(signal);
   await partsLoaded();
-  const reader = await readerOf(source, limits);
+  const reader = await readerOf(source, limits).catch((error: unknown) => {
+    throw withHubName(error, source);
+  });
   try {
     const file = await openGGUF(reader, hasTokenizer ? [...OF_FACTS, ...OF_TOKENIZER] : OF_FACTS);
     const read = readConfig(file);

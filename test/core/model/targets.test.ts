@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, getAdapter, type LoRAConfig, planLoRA} from '../../../src';
-import {closestTo} from '../../../src/core/model/closest';
+import {closestTo} from '../../../src/platform/closest';
 import {inventory, lineOf, showMatcher} from '../../../src/core/model/targets';
 import {sitesOf} from '../../../src/core/rewire/walk';
 import {replaceHead} from '../../../src/index';

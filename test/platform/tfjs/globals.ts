@@ -58,7 +58,7 @@ export function globalsOf(tf: Tf): Globals {
   }
   const {classNameMap} = tf.serialization.SerializationMap.getMap();
   Object.entries(classNameMap).forEach(([name, entry]) => found.set(`class ${name}`, entry));
-  for (const scheme of ['', 'file://', 'http://', 'indexeddb://', 'localstorage://', 'downloads://']) {
+  for (const scheme of ['', 'file://', 'hf://', 'http://', 'indexeddb://', 'localstorage://', 'downloads://']) {
     found.set(`router to save ${scheme}`, tf.io.getSaveHandlers(`${scheme}x`).length);
     found.set(`router to load ${scheme}`, tf.io.getLoadHandlers(`${scheme}x`).length);
   }

@@ -5,7 +5,8 @@ import {sizeOf} from '../../../platform/formats/layout';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {tensorOfBytes} from '../../../platform/tfjs/tensorOfBytes';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
-import {bytesOf, fetched, type StreamSource} from '../../../core/storage/sources';
+import {withHubName} from '../../../core/storage/hubName';
+import {bytesOf, fetched, type SourceOptions, type StreamSource} from '../../../core/storage/sources';
 import {checkLimits, type LoadOptions} from '../../../core/storage/limits';
 import {build, type ChosenPart, chosenPart, type GraphPart, planned, recorded} from '../../graph/import/fromGraphModel';
 import {FreeNames, neededNodes} from '../../graph/import/order';
@@ -97,9 +98,12 @@ export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}
 /** Reads a file and its external data. */
 export async function loadOnnx(source: ONNXSource, options: LoadONNXOptions): Promise<OnnxModel> {
   const {externalData = {}, signal, maxBytes} = options;
-  const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
+  const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes}), revisions: new Map()};
   checkLimits(limits);
-  const model = await openOnnx(await bytesAt(source, limits));
+  const bytes = await bytesAt(source, limits).catch((error: unknown) => {
+    throw withHubName(error, source);
+  });
+  const model = await openOnnx(bytes);
   const outside = [...model.graph.initializers.values()].filter(({external}) => external !== undefined);
   const places = [...new Set(outside.map(({external}) => external?.location ?? ''))];
   const missing = places.filter(place => !Object.hasOwn(externalData, place));
@@ -115,7 +119,7 @@ export async function loadOnnx(source: ONNXSource, options: LoadONNXOptions): Pr
 }
 
 /** The bytes of a source; those that are already in memory are not copied. */
-export async function bytesAt(source: ONNXSource, limits: LoadOptions): Promise<Uint8Array> {
+export async function bytesAt(source: ONNXSource, limits: SourceOptions): Promise<Uint8Array> {
   const resolved = await source;
   if (resolved instanceof Uint8Array && resolved.length <= (limits.maxBytes ?? Infinity)) {
     return resolved;

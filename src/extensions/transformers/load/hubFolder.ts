@@ -1,7 +1,15 @@
-import {notFoundError, damagedError, messageOf} from '../../../platform/errors';
-import {type LoadOptions, MAX_FETCHED_BYTES} from '../../../core/storage/limits';
+import {notFoundError, damagedError, LoRAError, messageOf} from '../../../platform/errors';
+import {MAX_FETCHED_BYTES} from '../../../core/storage/limits';
+import {isHub} from '../../../core/storage/hubName';
 import {localFilesFor} from '../../../core/storage/localFiles';
-import {bytesOf, type ByteSource, fetched, type StreamSource} from '../../../core/storage/sources';
+import {
+  bytesOf,
+  type ByteSource,
+  fetched,
+  listFolder,
+  type SourceOptions,
+  type StreamSource,
+} from '../../../core/storage/sources';
 import {jsonText} from '../../../platform/formats/explained';
 import {HubConfig} from '../net/hubConfig';
 
@@ -33,7 +41,7 @@ export class HubFiles {
   constructor(
     private readonly address: URL | string | undefined,
     private readonly otherSources: OtherSources,
-    private readonly limits: LoadOptions,
+    private readonly limits: SourceOptions,
   ) {
     this.folder = address && folderOf(address);
   }
@@ -89,21 +97,31 @@ export class HubFiles {
     }
     const [name = '', ...around] = path.split('/').reverse();
     const place = [...(folder === '' ? [] : [folder]), ...around.reverse()].join('/');
-    const files = localFilesFor(address);
-    const listed = files && ((await files.list(place === '' ? '.' : place)) ?? []);
+    const isLocal = localFilesFor(address) !== undefined;
+    const listed = (await listFolder(place === '' ? '.' : place, this.limits)) ?? (isLocal ? [] : undefined);
     if (listed?.every(path => path.split(/[/\\]/).at(-1) !== name)) {
       return undefined;
     }
-    const file = await fetched(pathIn(place, name), this.limits);
+    const file = await fetched(pathIn(place, name), this.limits).catch((error: unknown) => {
+      if (isHub(address) && error instanceof LoRAError && error.code === 'ERR_NOT_FOUND') {
+        return undefined; // of a hub that does not list its files
+      }
+      throw error;
+    });
     // Some servers answer with a page if there is no file.
-    return 'ok' in file && !(file.ok && file.headers.get('content-type')?.includes('html') !== true) ? undefined : file;
+    return file && 'ok' in file && !(file.ok && file.headers.get('content-type')?.includes('html') !== true)
+      ? undefined
+      : file;
   }
 }
 
-export async function filesAt(address: URL | string): Promise<{config: string; weights: string | string[]}> {
+export async function filesAt(
+  address: URL | string,
+  options: SourceOptions,
+): Promise<{config: string; weights: string | string[]}> {
   const folder = folderOf(address);
   // The hub's name for a single file; several are numbered: `model-00001-of-00002.safetensors`.
-  const listed = await localFilesFor(address)?.list(folder === '' ? '.' : folder);
+  const listed = await listFolder(folder === '' ? '.' : folder, options);
   const weights = listed?.filter(path => /(?:^|[/\\])model(?:-\d+-of-\d+)?\.safetensors$/.test(path)).sort();
   if (weights?.length === 0) {
     const {PYTORCH_TO_SAFETENSORS} = await import('../../../platform/formats/otherFormats');
@@ -125,12 +143,16 @@ function pathIn(folder: string, name: string): string {
 export function configOf(
   source: GivenSource | JSONObject,
   name: string,
-  limits: LoadOptions,
+  limits: SourceOptions,
 ): Promise<string | object> {
   return textOf(source, name, {maxBytes: MAX_CONFIG_BYTES, ...limits});
 }
 
-async function textOf(promised: GivenSource | JSONObject, name: string, limits: LoadOptions): Promise<string | object> {
+async function textOf(
+  promised: GivenSource | JSONObject,
+  name: string,
+  limits: SourceOptions,
+): Promise<string | object> {
   const source = await Promise.resolve<StreamSource | JSONObject | PromiseLike<StreamSource>>(promised);
   // A web page that was read as text is not an address either.
   if (typeof source === 'string' && /^\s*[{<]/.test(source)) {

@@ -16,7 +16,8 @@ import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../..
 import {checkLimits, type LoadOptions, MAX_FETCHED_BYTES} from '../../../core/storage/limits';
 import {tooLarge} from '../../../core/storage/tooLarge';
 import {newLayersEntry} from '../../../core/head/headPlace';
-import {readerOf} from '../../../core/storage/sources';
+import {withHubName} from '../../../core/storage/hubName';
+import {readerOf, type SourceOptions} from '../../../core/storage/sources';
 import type {Pooling} from '../net/architecture';
 import {chooseArchitecture} from './architectures';
 import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from './assemble';
@@ -150,14 +151,21 @@ export async function loadTransformer<T = Tokenizer>(
   options: TransformerOptions<T> = {},
 ): Promise<LoadedTransformer<T>> {
   const isAddress = typeof given === 'string' || given instanceof URL;
-  const sources: TransformerSources<T> = isAddress ? {...(await filesAt(given)), ...options} : given;
+  const revisions: SourceOptions['revisions'] = new Map();
+  const sources: TransformerSources<T> = isAddress
+    ? {...(await filesAt(given, {signal: options.signal, revisions})), ...options}
+    : given;
   checkSources(sources);
   const {weights, tied = true, gradientCheckpointing = false, signal, onProgress, maxBytes} = sources;
-  const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
+  const limits: SourceOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes}), revisions};
   throwIfAborted(signal);
   await partsLoaded();
   const newCharacters = newCharactersOf(sources);
-  const givenConfig = HubConfig.parse(await configOf(sources.config, 'config.json', limits));
+  const givenConfig = HubConfig.parse(
+    await configOf(sources.config, 'config.json', limits).catch((error: unknown) => {
+      throw withHubName(error, given);
+    }),
+  );
   const fullConfig = newCharacters
     ? HubConfig.parse({...givenConfig.asObject(), ...newCharacters.config}) // its blank is the padding token
     : givenConfig;
