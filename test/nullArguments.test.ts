@@ -207,6 +207,7 @@ const USAGES: Record<string, Usage> = {
   scaleAdapter: () => [adapter(), 1],
   seededBatches: () => [tf.ones([2]), tf.ones([2]), {batchSize: 1, seed: 1}],
   setAdapter: () => [adapted(), adapter()],
+  setHub: () => [{endpoint: 'https://huggingface.co', token: 'hf_x', cache: {maxBytes: 1e9}}],
   setQuantizedActivations: () => ['float32'],
   sgd: () => [{learningRate: 0.1, momentum: 0.9, nesterov: false}],
   startWasm: () => [{threads: 1}],

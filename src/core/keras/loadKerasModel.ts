@@ -11,7 +11,6 @@ import {
 import {type CallOptions, throwIfAborted, unlessAborted, withOwnErrors} from '../../platform/signals';
 import {sizeOf} from '../../platform/formats/layout';
 import {disposeModel} from '../rewire/dispose';
-import {withHubName} from '../storage/hubName';
 import {checkLimits, type LoadOptions} from '../storage/limits';
 import {joinedWeights} from '../storage/weightBytes';
 import {type LayerEntry} from '../../platform/tfjs/configs';
@@ -59,7 +58,7 @@ export async function loadKerasModel(
     unlessAborted(handlerOf(snapshot, watched).load(), signal).catch((error: unknown) => {
       throwIfAborted(signal);
       const isAddress = typeof source === 'string' || source instanceof URL;
-      throw withHubName(isAddress ? asLoRAError(error, `Cannot load "${String(source)}"`, 'ERR_IO') : error, source);
+      throw isAddress ? asLoRAError(error, `Cannot load "${String(source)}"`, 'ERR_IO') : error;
     }),
   );
   const file = recognize(artifacts);

@@ -3,6 +3,7 @@ import {kindOf, listed, LoRAError, notFoundError} from '../../platform/errors';
 import {jsonText} from '../../platform/formats/explained';
 import type {CallOptions} from '../../platform/signals';
 import type {LoadOptions} from '../storage/limits';
+import {withHubName} from '../storage/hubName';
 import {loaderOf, placeOf} from '../storage/places';
 import {bytesOf, isListOfFiles, limitedFetch} from '../storage/sources';
 import {joinedWeights} from '../storage/weightBytes';
@@ -28,7 +29,12 @@ export function handlerOf(
     );
   }
   const handler = loaderOf(place, {fetchFunc: limitedFetch({maxBytes: Infinity, ...options})});
-  return {load: () => handler.load()};
+  return {
+    load: () =>
+      handler.load().catch((error: unknown) => {
+        throw withHubName(error, source);
+      }),
+  };
 }
 
 /**

@@ -18,7 +18,7 @@ import {
  *
  * @param options the endpoint, a token, and where files are kept.
  * @returns the cache, to list its files and to remove them.
- * @throws LoRAError if an option is not valid.
+ * @throws LoRAError `ERR_OPTION` if an option is not valid. `list` and `clear` throw what the storage throws.
  * @example
  *     const cache = setHub({token: process.env.HF_TOKEN});
  *     const {model, tokenizer} = await loadTransformer('hf://sentence-transformers/all-MiniLM-L6-v2');

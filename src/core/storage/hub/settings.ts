@@ -23,7 +23,9 @@ export interface HubCacheOptions {
 export interface CachedFile {
   /** Its address, with the commit that it was downloaded from: `hf://org/name@commit/file`. */
   readonly address: string;
+  /** Its size. */
   readonly bytes: number;
+  /** When it was read last, to the minute. */
   readonly lastUsed: Date;
 }
 

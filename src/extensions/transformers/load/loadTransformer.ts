@@ -150,6 +150,7 @@ export async function loadTransformer<T = Tokenizer>(
   given: TransformerSources<T> | URL | string,
   options: TransformerOptions<T> = {},
 ): Promise<LoadedTransformer<T>> {
+  checkOptions(options);
   const isAddress = typeof given === 'string' || given instanceof URL;
   const revisions: SourceOptions['revisions'] = new Map();
   const sources: TransformerSources<T> = isAddress
