@@ -6,14 +6,19 @@ import {judgedPromptOf, type PreferenceRecord} from './preferenceRecords';
 
 /** A text and its class, for `encodeExamples`. */
 export interface LabeledText {
+  /** What is to be classified. */
   text: string;
+  /** The name of its class, or its index. */
   label: string | number;
 }
 
 /** Texts that belong together, and those that do not, for `encodePairs`. */
 export interface PairRecord {
+  /** The text that the others are compared with. */
   anchor: string;
+  /** A text that belongs to it. */
   positive: string;
+  /** Texts that do not. Default: those of the other records of a batch. */
   negative?: string | readonly string[];
 }
 
@@ -43,7 +48,9 @@ export interface ParsedRecords<Kind extends keyof RecordKinds = keyof RecordKind
   readonly format: 'JSON' | 'JSON lines' | 'CSV' | 'TSV';
   /** The form of the first record. */
   readonly form: 'ShareGPT' | 'Alpaca' | 'plain';
+  /** What the records are for. */
   readonly kind: Kind;
+  /** Those that were understood, in the order of the text. */
   readonly records: RecordKinds[Kind][];
   /** Records that were not understood, each with its line. */
   readonly skipped: readonly string[];

@@ -5,9 +5,13 @@ import {type Call, type Message, packed, packedError, type Request, unpackedErro
 
 /** A worker of a page, or of `node:worker_threads`. */
 export interface AnyWorker {
+  /** Sends a message. */
   postMessage(message: unknown, transfer: never[]): void;
+  /** Ends the worker. */
   terminate(): unknown;
+  /** How a page is told of errors. */
   addEventListener?(type: 'error', listener: (event: {readonly message?: string}) => void): void;
+  /** How Node is told of them. */
   on?(type: 'error', listener: (error: Error) => void): unknown;
 }
 
@@ -39,8 +43,9 @@ export interface ConnectOptions {
  * @throws LoRAError `ERR_OPTION` if the signal is not one, `ERR_ABORTED` if it is aborted. A call rejects with `ERR_IO`
  *     if the worker fails.
  * @example
- *     const {train} = connect<typeof import('./train.worker').functions>(worker);
- *     const bytes = await train({epochs: 20, signal, onProgress: ({done, total}) => show(done / total)});
+ *     type Functions = {train(options: {epochs: number; onEpoch(loss: number): void}): Promise<Uint8Array>};
+ *     const {train} = connect<Functions>(worker);
+ *     const bytes = await train({epochs: 20, onEpoch: loss => console.log(loss)});
  * @experimental
  */
 export function connect<Functions extends Served>(

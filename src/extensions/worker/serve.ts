@@ -6,6 +6,7 @@ export type Served = Readonly<Record<string, (...args: never[]) => unknown>>;
 
 /** Where calls come from: a worker's `self`, or `parentPort` of Node. */
 export interface Calls {
+  /** How messages arrive. */
   addEventListener(type: 'message', listener: (event: {readonly data: unknown}) => void): void;
 }
 
@@ -18,11 +19,11 @@ export interface Calls {
  *
  * @param functions by name.
  * @param calls where calls come from. Default: the worker's own; in Node, pass `parentPort` of `node:worker_threads`.
+ * @throws LoRAError `ERR_OPTION`, in the page and not here, if it calls a function that is not served.
  * @example
  *     serve({
- *       async train({epochs, signal, onProgress}: {epochs: number} & CallOptions) {
- *         const {model, xs, ys} = await setting();
- *         await fineTune(model, [xs, ys], {epochs, signal, onProgress});
+ *       async train({epochs, signal}: {epochs: number; signal?: AbortSignal}) {
+ *         await fineTune(model, [xs, ys], {epochs, signal});
  *         return transfer(await toSafetensors(model));
  *       },
  *     });

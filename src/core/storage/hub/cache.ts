@@ -77,18 +77,18 @@ export class FileCache implements HubCache {
     if (total <= this.maxBytes) {
       return;
     }
-    const others = new Map<string, {used: number; bytes: number}>();
+    const otherFiles = new Map<string, {used: number; bytes: number}>();
     for (const {key, bytes: size} of entries) {
       const [owner = '', kind = ''] = key.split('.');
       if (kind === 'ref' || kind === 'at') {
         continue; // small, and needed without a network
       }
-      const other = others.get(owner) ?? {used: 0, bytes: 0};
+      const other = otherFiles.get(owner) ?? {used: 0, bytes: 0};
       const note = kind === 'json' ? await this.note<FileNote>(key) : undefined;
-      others.set(owner, {used: note?.used ?? other.used, bytes: other.bytes + size});
+      otherFiles.set(owner, {used: note?.used ?? other.used, bytes: other.bytes + size});
     }
-    others.delete(id);
-    const oldest = [...others].sort(([, one], [, other]) => one.used - other.used);
+    otherFiles.delete(id);
+    const oldest = [...otherFiles].sort(([, one], [, other]) => one.used - other.used);
     for (const [owner, other] of oldest) {
       if (total <= this.maxBytes) {
         return;

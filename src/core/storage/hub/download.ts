@@ -23,24 +23,24 @@ export async function openHubFile(
   signal?.addEventListener('abort', () => ends.abort(signal.reason), {signal: ends.signal});
   const {place} = file;
   let version: Incoming | undefined = cache && (await KeptFile.versionAt(cache, place));
-  let kept = cache && version && (await KeptFile.of(cache, place, version));
+  let cachedFile = cache && version && (await KeptFile.of(cache, place, version));
   let body: FileBody | undefined;
-  if ((await kept?.whole()) === undefined) {
+  if ((await cachedFile?.completeVersion()) === undefined) {
     body = await bodyAt(file, 0, undefined, ends.signal);
     version = body.version;
-    kept = cache && (await KeptFile.of(cache, place, version));
-    const whole = await kept?.whole();
-    if (whole !== undefined || (await kept?.piece(0, version.bytes)) !== undefined) {
+    cachedFile = cache && (await KeptFile.of(cache, place, version));
+    const complete = await cachedFile?.completeVersion();
+    if (complete !== undefined || (await cachedFile?.piece(0, version.bytes)) !== undefined) {
       body.cancel();
       body = undefined;
     }
-    if (whole !== undefined) {
-      version = whole;
-      await kept?.finish(whole.bytes);
+    if (complete !== undefined) {
+      version = complete;
+      await cachedFile?.finish(complete.bytes);
     }
   }
   const {bytes} = version as Incoming;
-  const chunks = chunksOf(file, version as Incoming, {body, kept, signal: ends.signal});
+  const chunks = chunksOf(file, version as Incoming, {body, cachedFile, signal: ends.signal});
   const stream = new ReadableStream<Uint8Array<ArrayBuffer>>(
     {
       pull: async controller => {
@@ -64,7 +64,7 @@ export async function openHubFile(
 
 interface Opened {
   body: FileBody | undefined;
-  kept: KeptFile | undefined;
+  cachedFile: KeptFile | undefined;
   signal: AbortSignal;
 }
 
@@ -72,11 +72,11 @@ interface Opened {
 async function* chunksOf(
   file: HubFile,
   version: Incoming,
-  {body: first, kept, signal}: Opened,
+  {body: first, cachedFile, signal}: Opened,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   const {address} = file.place;
   const {bytes} = version;
-  const pieces = new PieceWriter(kept);
+  const pieces = new PieceWriter(cachedFile);
   let body = first;
   let position = 0;
   let failures = 0;
@@ -136,19 +136,19 @@ class PieceWriter {
   private index = 0;
   private isFinished = false;
 
-  constructor(private readonly kept: KeptFile | undefined) {}
+  constructor(private readonly cachedFile: KeptFile | undefined) {}
 
   /** The piece that begins at a position, unless something of it has arrived already. */
   async stored(position: number, bytes: number | undefined): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    if (this.kept === undefined || this.length > 0) {
+    if (this.cachedFile === undefined || this.length > 0) {
       return undefined;
     }
     this.index = position / PIECE_BYTES;
-    return this.kept.piece(this.index, bytes);
+    return this.cachedFile.piece(this.index, bytes);
   }
 
   async add(chunk: Uint8Array): Promise<void> {
-    if (this.kept === undefined) {
+    if (this.cachedFile === undefined) {
       return;
     }
     this.chunks.push(chunk);
@@ -157,21 +157,21 @@ class PieceWriter {
       const bytes = concatenate(this.chunks);
       const end = bytes.length - (bytes.length % PIECE_BYTES);
       for (let start = 0; start < end; start += PIECE_BYTES) {
-        await this.kept.keep(this.index++, bytes.slice(start, start + PIECE_BYTES));
+        await this.cachedFile.keep(this.index++, bytes.slice(start, start + PIECE_BYTES));
       }
       [this.chunks, this.length] = [[bytes.slice(end)], bytes.length - end];
     }
   }
 
   async finish(position: number): Promise<void> {
-    if (this.isFinished || this.kept === undefined) {
+    if (this.isFinished || this.cachedFile === undefined) {
       return;
     }
     this.isFinished = true;
     if (this.length > 0) {
-      await this.kept.keep(this.index, concatenate(this.chunks));
+      await this.cachedFile.keep(this.index, concatenate(this.chunks));
     }
-    await this.kept.finish(position);
+    await this.cachedFile.finish(position);
   }
 }
 

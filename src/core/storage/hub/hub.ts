@@ -79,8 +79,8 @@ interface Context {
 
 function revisionOf(address: HubAddress, {revisions, ...context}: Context): Promise<Revision> {
   const key = `${address.repo}@${address.revision}`;
-  const known = revisions.get(key);
-  const revision = known ?? requestRevision(address, context);
+  const pending = revisions.get(key);
+  const revision = pending ?? requestRevision(address, context);
   revisions.set(key, revision);
   return revision;
 }
@@ -97,9 +97,9 @@ async function requestRevision(
     return noted;
   }
   try {
-    const found = await askForRevision(address, settings, signal);
-    await cache?.keepNote(key, found);
-    return found;
+    const answer = await askForRevision(address, settings, signal);
+    await cache?.keepNote(key, answer);
+    return answer;
   } catch (error) {
     throwIfAborted(signal);
     const last = noted ?? (isCommit(revision) ? {commit: revision} : undefined);
@@ -123,9 +123,9 @@ async function askForRevision(
   const listing = await sendToHub(api, settings, init);
   if (listing.response.ok) {
     const text = await textOf(listing.response, signal);
-    const found = parseRevision(text, revision);
-    if (found !== undefined) {
-      return found;
+    const listed = parseRevision(text, revision);
+    if (listed !== undefined) {
+      return listed;
     }
   } else {
     void listing.response.body?.cancel().catch(() => undefined);

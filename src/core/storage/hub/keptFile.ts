@@ -36,7 +36,7 @@ export class KeptFile {
   }
 
   /** The note on the file, if all of it was downloaded, from this commit or another one. */
-  async whole(): Promise<Version | undefined> {
+  async completeVersion(): Promise<Version | undefined> {
     const note = await this.cache.note<FileNote>(`${this.id}.json`);
     if (note?.isWhole !== true) {
       return undefined;

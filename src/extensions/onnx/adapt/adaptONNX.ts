@@ -21,6 +21,7 @@ import type {AdaptedONNX, AdaptONNXOptions} from './adapted';
  * @param file the ONNX file: bytes, a Blob, a Response or a URL; in Node a path too.
  * @param adapter an adapter, whose layers have the names of PyTorch's modules, or a PEFT adapter: its folder or files.
  * @param options where the values are, limits, and whether values may be NaN or infinite.
+ * @returns the new file, and the adapter as inputs for it or as its second data file.
  * @throws LoRAError of code `ERR_MISFIT` if a module has no product, or one of another size: the message lists the
  *     products of the file; `ERR_UNSUPPORTED` if a part of the adapter is no product, such as DoRA or a module that is
  *     saved whole; `ERR_DAMAGED` if a file is damaged; `ERR_NUMERIC` if a value is not finite or too large for float16.

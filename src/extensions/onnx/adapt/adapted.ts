@@ -20,7 +20,9 @@ export interface AdaptONNXOptions extends LoadOptions, CallOptions, FiniteOption
 
 /** The value of one input of an adapted file, from which `ort.Tensor` is made. */
 export interface AdapterInput {
+  /** In which the product computes. */
   type: 'float32' | 'float16';
+  /** `[in, rank]`, or `[rank, out]`. */
   dims: readonly [number, number];
   /** Values, or for float16 their bits. */
   data: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
