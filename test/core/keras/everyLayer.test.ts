@@ -1,12 +1,9 @@
-import {readFileSync} from 'node:fs';
-import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel, loadKerasModel} from 'tfjs-lora';
 import {rowOf} from '../../../src/core/keras/layerTable';
 import {numbers} from '../../helpers';
-import {artifactsOf, computedByKeras, CONVERTED, handlerOf} from './converted';
+import {handlerOf} from './converted';
 import {type KerasCase, kerasCases, sumsOf} from './kerasLayers';
-import 'tfjs-lora/transformers';
 
 beforeEach(() => jest.spyOn(console, 'warn').mockImplementation());
 
@@ -129,36 +126,5 @@ test('a softmax over the last axis is the stock layer, and one over other axes i
     'axis=1': 'tfjs-lora>KerasLayer',
     'axis=[2]': 'tfjs-lora>KerasLayer',
     'axis=[1, 2]': 'tfjs-lora>KerasLayer',
-  });
-});
-
-const page = readFileSync(join(__dirname, '../../../docs/converting.md'), 'utf8');
-const rows = [...page.matchAll(/^\| ([\d., ]+) \| `\.(\w+)` \| (\w+) \| (.+) \| (.+) \|$/gm)].flatMap(
-  ([, versions = '', form, model, ofTfjs = '', ofKeras = '']) =>
-    versions.split(', ').map(version => ({name: `keras-${version}-${form}-${model}`, ofTfjs, ofKeras})),
-);
-
-test('the table of the docs has a row for each model of the fixtures', () => {
-  expect(rows.map(({name}) => name).sort()).toEqual([...CONVERTED].sort());
-});
-
-describe.each(rows)('$name', ({name, ofTfjs, ofKeras}) => {
-  test.each([
-    ['tf.loadLayersModel', ofTfjs, tf.loadLayersModel],
-    ['loadKerasModel', ofKeras, loadKerasModel],
-  ] as const)('%s: %s', async (_, told, load) => {
-    const loading = load(handlerOf(artifactsOf(name)));
-    if (told !== 'loads') {
-      await expect(loading).rejects.toThrow(told.replaceAll('`', '').trim());
-      return;
-    }
-    const model = await loading;
-    const {inputs, outputs} = computedByKeras(name);
-    const found = [model.predict(inputs)].flat();
-    expect(found.map(({shape}) => shape)).toEqual(outputs.map(({shape}) => shape));
-    found.forEach((tensor, i) => {
-      const expected = outputs[i]!.values;
-      numbers(tensor).forEach((value, j) => expect(Math.abs(value - expected[j]!)).toBeLessThan(2e-6));
-    });
   });
 });
