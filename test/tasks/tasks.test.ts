@@ -9,7 +9,7 @@ import type * as Data from './data';
 
 /** The tasks: how many lines a program may have, and a file that it writes. */
 const TASKS: readonly [name: string, lines: number, writes?: string][] = [
-  ['adapt', 13, 'merged/model.json'],
+  ['adapt', 9, 'merged/model.json'],
   ['newHead', 10, 'new-head.safetensors'],
   ['images', 10],
   ['graphModel', 9],
@@ -17,12 +17,12 @@ const TASKS: readonly [name: string, lines: number, writes?: string][] = [
   ['encoder', 8, 'encoder.safetensors'],
   ['embeddings', 8, 'sentences.safetensors'],
   ['gguf', 5],
-  ['chats', 12, 'chats.safetensors'],
-  ['preferences', 10, 'preferences.safetensors'],
+  ['chats', 7, 'chats.safetensors'],
+  ['preferences', 8, 'preferences.safetensors'],
   ['speech', 14, 'speech.safetensors'],
   ['switchAndCombine', 14, 'both/model.json'],
   ['peft', 6, 'for-python/adapter_model.safetensors'],
-  ['resume', 14],
+  ['resume', 6],
   ['federated', 18, 'common.safetensors'],
 ];
 

@@ -12,12 +12,10 @@ import {
   toTorchUpdate,
   withinRankLimit,
 } from '../../../src/core/peft/methods/update';
-import {LoRAError, saveAdapter} from '../../../src/index';
 import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {toTorch, transpose, type Values} from '../../../src/platform/formats/layout';
 import {fixture} from '../../extensions/transformers/fixtures';
 import {numbers, withoutLeaks} from '../../helpers';
-import {mlp} from '../../models';
 
 /** Values of a shape that are all different, or random. */
 function filled(shape: readonly number[], seed?: number): Values {
@@ -313,22 +311,4 @@ test('an update by another method is not written for PEFT', async () => {
     );
     disposeModel(adapted);
   });
-});
-
-test.each([
-  ['a path', 'out'],
-  ['a handler', tf.io.withSaveHandler(() => Promise.reject(new Error('not called')))],
-])('a page saves no folder of PEFT, and names what returns the files, for %s', async (_, place) => {
-  const model = applyLoRA(mlp().model, {rank: 1});
-  const saving = saveAdapter(model, place, {format: 'peft'});
-  await expect(saving).rejects.toThrow(LoRAError);
-  await expect(saving).rejects.toMatchObject({code: 'ERR_UNSUPPORTED'});
-  await expect(saving).rejects.toThrow('Elsewhere exportPEFT(model) returns the contents of its files.');
-});
-
-test('an unknown format is refused with those that there are', async () => {
-  const model = applyLoRA(mlp().model, {rank: 1});
-  await expect(saveAdapter(model, 'out', {format: 'PEFT' as 'peft'})).rejects.toThrow(
-    'format must be "tfjs", "safetensors" or "peft", got "PEFT".',
-  );
 });
