@@ -132,8 +132,11 @@ const PLAIN = [
   'src/core/layers/recurrentCells.ts', // tfjs calls a cell with its states
   'src/core/methods/initializer.ts', // part of the message for the initializer
   'src/core/ops/recurrent.ts', // tfjs calls a cell with its states
+  'src/core/storage/hub/download.ts', // part of the message for the file
+  'src/core/storage/hub/hub.ts', // part of the message for the file
   'src/core/storage/openDatabase.ts', // part of the message for what is opened
   'src/core/storage/browserHandlers.ts', // part of the message for what is opened
+  'src/extensions/worker/wire.ts', // the error of another thread, as it was
   'src/node/files.ts', // part of the message for the file
   'src/node/peftFolder.ts', // part of the message for the file
   'src/node/shards.ts', // part of the message for the file

@@ -155,6 +155,7 @@ export default defineConfig({
       {
         text: 'Where it runs',
         items: docs(
+          ['Where to run the result', 'deploy'],
           ['Backends', 'backends'],
           ['Backend tests', 'backend-tests'],
           ['Browsers and runtimes', 'runtimes'],
