@@ -1,3 +1,4 @@
+import {join} from 'node:path';
 import manifest from '../package.json';
 
 /** The entry points beside `tfjs-lora` itself, by name, as `exports` in package.json lists them: `node`, `graph`, … */
@@ -14,9 +15,18 @@ function nameOf(path: string): string | [] {
 
 /** What each entry point of a page is made of, by the name that programs import, as a bundler's alias. */
 export function entrySources(root: string): Record<string, string> {
+  return aliases(name => join(root, 'src', `${name}.ts`));
+}
+
+/** The built files of the entry points, as a project that has installed the library gets them. */
+export function builtEntries(root: string): Record<string, string> {
+  return aliases(name => join(root, 'dist', `${name}.js`));
+}
+
+function aliases(fileOf: (name: string) => string): Record<string, string> {
   // An alias takes whatever begins with it, so the longer names come first.
   const names = [...ENTRIES.filter(name => name !== 'node').map(name => [`/${name}`, name]), ['', 'index']];
-  return Object.fromEntries(names.map(([ending = '', name = '']) => [`tfjs-lora${ending}`, `${root}/src/${name}.ts`]));
+  return Object.fromEntries(names.map(([ending = '', name = '']) => [`tfjs-lora${ending}`, fileOf(name)]));
 }
 
 /** The name by which programs import an entry point. That of Node is the main one with a few names more. */

@@ -1,11 +1,12 @@
 import {fileURLToPath} from 'node:url';
 import {defineConfig} from 'vite';
+import {builtEntries} from '../../scripts/entries';
 
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './', // the built page works in any folder
-  // As in a project that has installed the library: the built file that its package gives a browser.
-  resolve: {alias: {'tfjs-lora': fileURLToPath(new URL('../../dist/index.js', import.meta.url))}},
+  // As in a project that has installed the library.
+  resolve: {alias: builtEntries(fileURLToPath(new URL('../..', import.meta.url)))},
   // Known beforehand, or the development server finds some of them late and loads the page again.
   optimizeDeps: {
     include: ['@tensorflow/tfjs', '@tensorflow/tfjs-backend-wasm', '@tensorflow/tfjs-backend-webgpu'],

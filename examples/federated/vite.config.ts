@@ -2,13 +2,12 @@ import {readFileSync} from 'node:fs';
 import {Agent} from 'node:https';
 import {fileURLToPath} from 'node:url';
 import {defineConfig, type Plugin} from 'vite';
+import {builtEntries} from '../../scripts/entries';
 import type {Digits} from '../shared/digits';
 import {modelFiles} from '../shared/modelFiles';
 import {digitsOf, heldOut} from './data';
 
 const {FLOWER_URL, FLOWER_CERTIFICATE} = process.env;
-
-const built = (name: string) => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url));
 
 /** Pixels from 0 to 255 in base 64. */
 function text({images}: Digits): string {
@@ -28,8 +27,8 @@ const digits: Plugin = {
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
-  // As in a project that has installed the library. The longer name first: an alias takes whatever begins with it.
-  resolve: {alias: {'tfjs-lora/federated': built('federated'), 'tfjs-lora': built('index')}},
+  // As in a project that has installed the library.
+  resolve: {alias: builtEntries(fileURLToPath(new URL('../..', import.meta.url)))},
   plugins: [digits, modelFiles(() => fileURLToPath(new URL('output/page', import.meta.url)))],
   server: {host: '127.0.0.1'},
   preview: {

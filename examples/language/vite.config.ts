@@ -2,9 +2,8 @@ import {createReadStream, statSync} from 'node:fs';
 import type {IncomingMessage, ServerResponse} from 'node:http';
 import {fileURLToPath} from 'node:url';
 import {type Connect, defineConfig, type Plugin} from 'vite';
+import {builtEntries} from '../../scripts/entries';
 import {smollm2} from '../../scripts/pretrained';
-
-const built = (name: string) => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url));
 
 /** Serves the model's file as `/model/base.gguf` from the cache that it is in. */
 const model: Plugin = {
@@ -25,14 +24,8 @@ function serveModel(middlewares: Connect.Server): void {
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
-  // As in a project that has installed the library. The longer names first: an alias takes whatever begins with it.
-  resolve: {
-    alias: {
-      'tfjs-lora/language': built('language'),
-      'tfjs-lora/transformers': built('transformers'),
-      'tfjs-lora': built('index'),
-    },
-  },
+  // As in a project that has installed the library.
+  resolve: {alias: builtEntries(fileURLToPath(new URL('../..', import.meta.url)))},
   plugins: [model],
   server: {host: '127.0.0.1'},
   preview: {host: '127.0.0.1'},

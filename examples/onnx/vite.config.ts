@@ -1,11 +1,10 @@
 import {fileURLToPath} from 'node:url';
 import {defineConfig, type Plugin} from 'vite';
+import {builtEntries} from '../../scripts/entries';
 import {modelFiles} from '../shared/modelFiles';
 import {makeLines} from './data';
 import {folders} from './files';
 import type {Line} from './lines';
-
-const built = (name: string) => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url));
 
 /** The lines of the page, as the module `virtual:lines`: some to train on and others to test on, in 8 bits. */
 const lines: Plugin = {
@@ -26,8 +25,8 @@ const lines: Plugin = {
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
-  // As in a project that has installed the library. The longer name first: an alias takes whatever begins with it.
-  resolve: {alias: {'tfjs-lora/onnx': built('onnx'), 'tfjs-lora': built('index')}},
+  // As in a project that has installed the library.
+  resolve: {alias: builtEntries(fileURLToPath(new URL('../..', import.meta.url)))},
   plugins: [lines, modelFiles(() => folders().model), modelFiles(() => folders().runtime, '/runtime')],
   server: {host: '127.0.0.1'},
   preview: {host: '127.0.0.1'},

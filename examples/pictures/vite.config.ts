@@ -1,5 +1,6 @@
 import {fileURLToPath} from 'node:url';
 import {defineConfig, type Plugin} from 'vite';
+import {builtEntries} from '../../scripts/entries';
 import {samples} from '../shared/emoji';
 
 /** The drawings of the page, as the module `virtual:samples`: three kinds, ten each to train on and four to try. */
@@ -13,7 +14,7 @@ export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
   // As in a project that has installed the library.
-  resolve: {alias: {'tfjs-lora': fileURLToPath(new URL('../../dist/index.js', import.meta.url))}},
+  resolve: {alias: builtEntries(fileURLToPath(new URL('../..', import.meta.url)))},
   plugins: [drawings],
   server: {host: '127.0.0.1'},
   preview: {host: '127.0.0.1'},
