@@ -1,8 +1,7 @@
 import {fileURLToPath} from 'node:url';
 import {defineConfig} from 'vite';
 import {wasmThreads} from '../../examples/shared/wasmThreads';
-
-const source = (name: string) => fileURLToPath(new URL(`../../src/${name}.ts`, import.meta.url));
+import {entrySources} from '../../scripts/entries';
 
 /** What it takes to have threads, as wasm does. */
 const headers = {'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp'};
@@ -10,15 +9,8 @@ const headers = {'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embe
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
-  // The source, since the trials ask what no entry exports. The longer names first: an alias takes whatever begins with
-  // it.
-  resolve: {
-    alias: {
-      'tfjs-lora/quantized': source('quantized'),
-      'tfjs-lora/transformers': source('transformers'),
-      'tfjs-lora': source('index'),
-    },
-  },
+  // The source, since the trials ask what no entry exports.
+  resolve: {alias: entrySources(fileURLToPath(new URL('../..', import.meta.url)))},
   server: {host: '127.0.0.1', headers},
   preview: {host: '127.0.0.1', headers},
   plugins: [wasmThreads()],
