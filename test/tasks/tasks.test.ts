@@ -31,16 +31,13 @@ function programOf(name: string): string {
 }
 
 /** The lines of a program without blanks, comments, and the import of what its user has. */
-function linesOf(name: string): string[] {
-  const isData = (line: string) => line.endsWith("from './data';");
-  return programOf(name)
-    .split('\n')
-    .filter(line => !/^\s*(\/\/.*)?$/.test(line) && !isData(line));
+function linesOf(program: string): string[] {
+  return program.split('\n').filter(line => !/^\s*((\/\/|#).*)?$|from '\.\/data';$|^from data import /.test(line));
 }
 
 describe.each(TASKS)('the program of %s', (name, lines, writes) => {
   test(`has at most ${lines} lines, and imports at most two entry points`, () => {
-    const written = linesOf(name);
+    const written = linesOf(programOf(name));
     expect(written.length).toBeLessThanOrEqual(lines);
     const entries = written.flatMap(line => /from '(tfjs-lora[^']*)';$/.exec(line)?.[1] ?? []);
     expect(entries.length).toBeLessThanOrEqual(2);
@@ -53,6 +50,20 @@ describe.each(TASKS)('the program of %s', (name, lines, writes) => {
       expect(writes === undefined || existsSync(writes)).toBe(true);
     });
   });
+});
+
+test('docs/quick-start.md has the lines of each program, and of the shortest known elsewhere', () => {
+  const page = readFileSync(join(__dirname, '../../docs/quick-start.md'), 'utf8');
+  const rows = [...page.matchAll(/^\| [^|]+ \| `(\w+)` \| (\d+) \|[^|]*\| *(\d*) *\|/gm)];
+  expect(rows.map(([, name]) => name)).toEqual(TASKS.map(([name]) => name));
+  for (const [, name = '', lines, elsewhere] of rows) {
+    expect(linesOf(programOf(name))).toHaveLength(Number(lines));
+    expect(Number(lines)).toBeLessThanOrEqual((Number(elsewhere) || Infinity) + 2);
+    const file = join(__dirname, `elsewhere/${name}.py`);
+    if (existsSync(file)) {
+      expect(linesOf(readFileSync(file, 'utf8'))).toHaveLength(Number(elsewhere));
+    }
+  }
 });
 
 let data: typeof Data;
