@@ -105,7 +105,7 @@ describe('a CNN that knows the digits 0–4, adapted to 5–9 under a new head,'
     }
     tf.dispose({...train});
     [pretrained, headOnly.model, full.model].forEach(model => disposeModel(model));
-  }, 120_000);
+  }, 300_000);
 
   afterAll(() => {
     disposeModel(lora);
