@@ -62,5 +62,9 @@ test('any model of images has the classes that the caller names, without a secon
   const [result] = await classifyImages(model, IMAGES[0]!, {range: [0, 1], labels: ['cat', 'dog']});
   expect(Object.fromEntries(result!.map(({label, score}) => [label, score]))).toEqual({cat: scores[0], dog: scores[1]});
   await expect(classifyImages(model, IMAGES, {range: [0, 1]})).rejects.toThrow('classes are not known');
+  const broken = [...IMAGES, {...IMAGES[0]!, width: 5}];
+  await expect(classifyImages(model, broken, {range: [0, 1], labels: ['cat', 'dog'], batchSize: 2})).rejects.toThrow(
+    'Counted from entry 2: Image 1',
+  );
   await expect(classifyImages(model, [], {range: [0, 1], labels: ['cat', 'dog']})).rejects.toThrow('an empty list');
 });

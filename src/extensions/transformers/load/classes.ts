@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, kindOf, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
+import {checkCount, kindOf, LoRAError, misfitError, prefixed, show, showShape} from '../../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
 import {checkModel} from '../../../platform/tfjs/checkModel';
 import {outputActivation} from '../../../core/head/outputActivation';
@@ -108,7 +108,9 @@ export async function classScores<T>(
   for (let from = 0; from < entries.length; from += batchSize) {
     await step({done: from, total: entries.length, what});
     const batch = entries.slice(from, from + batchSize);
-    const encoded = await encode(batch);
+    const encoded = await encode(batch).catch((error: unknown) => {
+      throw from > 0 && error instanceof LoRAError ? prefixed(`Counted from entry ${from}: `, error) : error;
+    });
     try {
       const scores = tf.tidy(() => scoresOf(model.predict(encoded.inputs, {batchSize: batch.length}) as tf.Tensor));
       const values = await scores.data().finally(() => scores.dispose());
