@@ -9,9 +9,8 @@ type Answer<E, M extends keyof E> = E[M] extends (...args: never[]) => infer R ?
 
 /** What a worker serves. */
 interface Calls<News> {
-  call(method: string, args: readonly unknown[]): Promise<unknown>;
-  /** Never returns: news come as long as there is a page. */
-  listen(onNews: (news: News) => void): Promise<void>;
+  /** News go the way of the result, so that none comes after it. */
+  call(method: string, args: readonly unknown[], onNews: (news: News) => void): Promise<unknown>;
   [name: string]: (...args: never[]) => unknown;
 }
 
@@ -19,25 +18,32 @@ interface Calls<News> {
 export class Remote<Engine extends object, News> {
   private readonly worker;
 
-  constructor(worker: Worker, onNews: (news: News) => void) {
+  constructor(
+    worker: Worker,
+    private readonly onNews: (news: News) => void,
+  ) {
     this.worker = connect<Calls<News>>(worker);
-    this.worker.listen(onNews).catch(() => undefined); // calls that fail say why
   }
 
   call<M extends Methods<Engine> & string>(method: M, ...args: Arguments<Engine, M>): Answer<Engine, M> {
-    return this.worker.call(method, args) as Answer<Engine, M>;
+    return this.worker.call(method, args, this.onNews) as Answer<Engine, M>;
   }
 }
 
 /** Inside the worker: answers calls by the engine that `make` makes, and sends its news. */
 export function answerCalls<Engine extends object, News>(make: (tell: (news: News) => void) => Engine): void {
-  let tell: (news: News) => void = () => undefined;
-  const engine = make(news => tell(news)) as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
+  /** Of the calls that go on, the first of which has the news: a later one may only stop it. */
+  const listeners = new Set<(news: News) => void>();
+  const tell = (news: News) => [...listeners][0]?.(news);
+  const engine = make(tell) as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
   const calls: Calls<News> = {
-    call: (method, args) => engine[method]!(...args),
-    listen: onNews => {
-      tell = onNews;
-      return new Promise(() => undefined);
+    call: async (method, args, onNews) => {
+      listeners.add(onNews);
+      try {
+        return await engine[method]!(...args);
+      } finally {
+        listeners.delete(onNews);
+      }
     },
   };
   serve(calls);
