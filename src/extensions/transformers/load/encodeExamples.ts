@@ -58,14 +58,10 @@ export async function encodeExamples(
   ]);
   const labels = records.map(({label}) => (typeof label === 'number' ? label : (classes.names ?? []).indexOf(label)));
   const texts = records.map(({text}) => [text]);
-  return textBatches(
-    model,
-    tokenizer,
-    texts,
-    options,
-    indices =>
-    tf.tensor1d(Array.from(indices, i => labels[i] as number), 'int32'), // prettier-ignore
-  );
+  return textBatches(model, tokenizer, texts, options, indices => {
+    const targets = Array.from(indices, i => labels[i] as number);
+    return tf.tensor1d(targets, 'int32');
+  });
 }
 
 function labelFaults(label: unknown, {count, names}: ModelClasses): string[] {

@@ -69,7 +69,8 @@ export async function textBatches(
     const columns = Array.from({length: most}, (_, column) => Array.from(indices, i => encoded[i]?.[column] ?? []));
     const rows = columns.flat(2);
     const {inputs, ...named} = batch(rows);
-    Object.values(named).filter(tensor => !inputs.includes(tensor)).forEach(tensor => tensor.dispose()); // prettier-ignore
+    const unused = Object.values(named).filter(tensor => !inputs.includes(tensor));
+    unused.forEach(tensor => tensor.dispose());
     return {xs: inputs, ys: targetsOf(indices, rows.length)};
   };
   return new SeededDataset(records.length, gather, {batchSize, seed});
