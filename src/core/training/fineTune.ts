@@ -74,7 +74,7 @@ export interface FineTuned {
   resumed: ResumedRun | undefined;
 }
 
-/** What only the compilation of a model decides. */
+/** Options of the compilation, which a compiled model does not take. */
 const COMPILE_OPTIONS = [
   ...(['loss', 'metrics', 'weighted', 'ignoreIndex', 'labelSmoothing', 'focalGamma', 'classWeights', 'scale'] as const),
   ...(['optimizer', 'learningRate', 'maxNorm'] as const),
@@ -310,7 +310,7 @@ function compile(model: tf.LayersModel, options: FineTuneOptions): void {
   compiledHere.set(model, clipped);
 }
 
-/** What a checkpoint of the run records, to be compared when it is resumed. */
+/** The identity of the run, which its checkpoints record and a resumed run has to equal. */
 async function identityOf(
   model: tf.LayersModel,
   {

@@ -4,7 +4,7 @@ import {checksumOf} from '../../platform/formats/checksum';
 import {changingVariables} from './snapshot';
 import type {SeededDataset} from './seededBatches';
 
-/** What a run depends on, by name: data, options and the base, as texts to compare. */
+/** Name of data, of an option or of the base → a text that another run must equal to be the same one. */
 export type RunIdentity = Readonly<Record<string, string>>;
 
 /** How many examples are read at a time, whatever the size of a batch. */

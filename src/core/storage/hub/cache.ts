@@ -42,7 +42,7 @@ export class FileCache implements HubCache {
     readonly maxBytes: number,
   ) {}
 
-  /** What was noted under a key. What is damaged counts as missing. */
+  /** The note under a key; a damaged note counts as missing. */
   async note<T>(key: string): Promise<T | undefined> {
     const bytes = await this.store.read(key);
     try {

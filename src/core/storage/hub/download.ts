@@ -6,7 +6,7 @@ import {bodyAt, type FileBody, type HubFile} from './fileBody';
 import {type Incoming, KeptFile} from './keptFile';
 
 /** How often in a row a download that breaks off is continued. */
-const MOST_FAILURES = 4;
+const MAX_FAILURES = 4;
 const FIRST_PAUSE = 50;
 
 /**
@@ -103,7 +103,7 @@ async function* chunksOf(
         throwIfAborted(signal);
         failures = position - failedAt < PIECE_BYTES ? failures + 1 : 1;
         failedAt = position;
-        if (error instanceof LoRAError || failures > MOST_FAILURES) {
+        if (error instanceof LoRAError || failures > MAX_FAILURES) {
           const end = bytes === undefined ? '' : ` of ${bytes.toLocaleString('en')}`;
           const place = `byte ${position.toLocaleString('en')}${end}`;
           throw asLoRAError(error, `${address} broke off after ${place}`, 'ERR_IO');

@@ -81,7 +81,7 @@ export async function bodyAt(
   }
 }
 
-/** What the headers say about a file. */
+/** The version of a file, by the headers of a response. */
 function versionOf({response, hubHeaders}: Answer, {address, commit}: Place): Incoming {
   const {headers, status, type} = response;
   const etag = headers.get('etag');

@@ -23,7 +23,7 @@ interface ReadOptions {
 }
 
 /** A list of files has a few dozen bytes for each. */
-const MOST_LIST_BYTES = 2 ** 24;
+const MAX_LIST_BYTES = 2 ** 24;
 
 /**
  * The file of an `hf://` address as a response, from the cache or from the hub.
@@ -180,7 +180,7 @@ async function textOf({body}: Response, signal: AbortSignal | undefined): Promis
       return text;
     }
     text += decoder.decode(chunk, {stream: true});
-    if (text.length > MOST_LIST_BYTES) {
+    if (text.length > MAX_LIST_BYTES) {
       void reader?.cancel().catch(() => undefined);
       return '';
     }

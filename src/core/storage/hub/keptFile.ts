@@ -15,7 +15,7 @@ export interface Place {
   readonly address: string;
 }
 
-/** What the cache has of a version of a file. */
+/** The pieces of a version of a file that the cache has. */
 export class KeptFile {
   private constructor(
     private readonly cache: FileCache,

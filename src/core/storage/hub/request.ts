@@ -7,7 +7,7 @@ export interface Answer {
   readonly hubHeaders: Headers;
 }
 
-const MOST_REDIRECTS = 8;
+const MAX_REDIRECTS = 8;
 
 /**
  * Sends a request to the hub, and follows redirects. The token is sent to the hub alone.
@@ -23,7 +23,7 @@ export async function sendToHub(
   const hubHeaders = new Headers();
   let url = new URL(address);
   let isHub = true; // what another host redirects to is not trusted either
-  for (let redirects = 0; redirects <= MOST_REDIRECTS; redirects++) {
+  for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
     isHub &&= url.origin === origin;
     const headers = {...init.headers, ...(isHub && token !== undefined && {authorization: `Bearer ${token}`})};
     const request: RequestInit = {...init, headers, redirect: 'manual', credentials: 'omit', cache: 'no-store'};
@@ -51,7 +51,7 @@ export async function sendToHub(
     }
     url = target;
   }
-  throw ioError(`The hub redirects ${address} more than ${MOST_REDIRECTS} times.`);
+  throw ioError(`The hub redirects ${address} more than ${MAX_REDIRECTS} times.`);
 }
 
 /**

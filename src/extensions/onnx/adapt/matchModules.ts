@@ -20,7 +20,7 @@ export interface FileModule {
 }
 
 /** Names with more parts are compared by their last ones. */
-const MOST_PARTS = 16;
+const MAX_PARTS = 16;
 
 /**
  * Finds the products that the modules of an adapter stand for. Exporters change the beginning of a path, join q, k
@@ -91,7 +91,7 @@ class ModuleIndex {
 
 /** The proper ends of a dotted path, the longest first. */
 function endsOf(path: string): string[] {
-  const parts = path.split('.').slice(-MOST_PARTS);
+  const parts = path.split('.').slice(-MAX_PARTS);
   return parts.slice(1).map((_, i) => parts.slice(i + 1).join('.'));
 }
 

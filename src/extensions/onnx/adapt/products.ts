@@ -133,13 +133,13 @@ function asFloat(matrix: Matrix | undefined): Matrix | undefined {
 }
 
 /** No exporter puts more nodes between a stored matrix and its product. */
-const MOST_STEPS = 8;
+const MAX_STEPS = 8;
 
 /** The stored matrix behind an input. */
 function matrixAt(input: string, isTransposed: boolean, scope: Scope): Matrix | undefined {
   let [name, transposed] = [input, isTransposed];
   let type: number | undefined;
-  for (let step = 0; step < MOST_STEPS; step++) {
+  for (let step = 0; step < MAX_STEPS; step++) {
     const tensor = scope.tensor(name);
     if (tensor !== undefined) {
       const shape = transposed ? [...tensor.shape].reverse() : tensor.shape;
