@@ -5,7 +5,7 @@
 //     npm run bench -- qwen3-memory
 
 import {execFileSync} from 'node:child_process';
-import {mkdtempSync, openAsBlob, rmSync, writeFileSync} from 'node:fs';
+import {mkdtempSync, openAsBlob, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
@@ -13,15 +13,8 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA, compileModel} from 'tfjs-lora';
 import {compilePreferences, encodePreferences, loadGGUF} from 'tfjs-lora/language';
-import {builtGGUF} from '../test/extensions/language/ggufFiles';
 import {BufferMeter, type Engine} from './bufferMeter';
-
-const [LAYERS, WIDTH, HEADS, KEY_HEADS, HEAD_SIZE, WIDE, VOCABULARY] = [28, 1024, 16, 8, 128, 3072, 151_936];
-/** A block of each format: its type in files, values, bytes, and where it has a scale, in half precision. */
-const BLOCK = {
-  q4: {type: 2, values: 32, bytes: 18, scaleAt: 0, scale: 0x1c00}, // 2⁻⁸
-  q6: {type: 14, values: 256, bytes: 210, scaleAt: 208, scale: 0x0100}, // 2⁻¹⁶
-};
+import {VOCABULARY, writeRandomQwen3} from './qwen3File';
 
 type Kind = 'tokens' | 'preferences';
 const RUNS: readonly {kind: Kind; positions: number; gradientCheckpointing: boolean}[] = [
@@ -29,56 +22,6 @@ const RUNS: readonly {kind: Kind; positions: number; gradientCheckpointing: bool
   {kind: 'tokens', positions: 512, gradientCheckpointing: false},
   {kind: 'preferences', positions: 256, gradientCheckpointing: true},
 ];
-
-/** A file of the shape. Its values are drawn as wide as those of a trained model, so that nothing overflows. */
-function randomFile(): Uint8Array<ArrayBuffer> {
-  let state = 1;
-  const blocks = (name: string, rows: number, width: number, of: keyof typeof BLOCK = 'q4') => {
-    const {type, values, bytes, scaleAt, scale} = BLOCK[of];
-    const data = new Uint8Array((rows * width * bytes) / values);
-    const words = new Uint32Array(data.buffer, 0, data.length >> 2);
-    words.forEach((_, i) => (words[i] = state = (Math.imul(state, 1_664_525) + 1_013_904_223) ^ (state >>> 15)));
-    for (let at = scaleAt; at < data.length; at += bytes) {
-      [data[at], data[at + 1]] = [scale & 255, scale >> 8];
-    }
-    return {name: `${name}.weight`, shape: [rows, width], type, data};
-  };
-  const ones = (name: string, width: number) => ({
-    ...{name: `${name}.weight`, shape: [width], type: 0},
-    data: new Float32Array(width).fill(1),
-  });
-  const block = (i: number) => [
-    ones(`blk.${i}.attn_norm`, WIDTH),
-    blocks(`blk.${i}.attn_q`, HEADS * HEAD_SIZE, WIDTH),
-    blocks(`blk.${i}.attn_k`, KEY_HEADS * HEAD_SIZE, WIDTH),
-    blocks(`blk.${i}.attn_v`, KEY_HEADS * HEAD_SIZE, WIDTH),
-    ones(`blk.${i}.attn_q_norm`, HEAD_SIZE),
-    ones(`blk.${i}.attn_k_norm`, HEAD_SIZE),
-    blocks(`blk.${i}.attn_output`, WIDTH, HEADS * HEAD_SIZE),
-    ones(`blk.${i}.ffn_norm`, WIDTH),
-    blocks(`blk.${i}.ffn_gate`, WIDE, WIDTH),
-    blocks(`blk.${i}.ffn_up`, WIDE, WIDTH),
-    blocks(`blk.${i}.ffn_down`, WIDTH, WIDE),
-  ];
-  const settings = {
-    ...{block_count: LAYERS, embedding_length: WIDTH, feed_forward_length: WIDE, context_length: 40_960},
-    ...{'attention.head_count': HEADS, 'attention.head_count_kv': KEY_HEADS},
-    ...{'attention.key_length': HEAD_SIZE, 'attention.value_length': HEAD_SIZE},
-    'attention.layer_norm_rms_epsilon': {float32: 1e-6},
-    'rope.freq_base': {float32: 1e6},
-  };
-  return builtGGUF({
-    pairs: {
-      'general.architecture': 'qwen3',
-      ...Object.fromEntries(Object.entries(settings).map(([name, value]) => [`qwen3.${name}`, value])),
-    },
-    tensors: [
-      blocks('token_embd', VOCABULARY, WIDTH, 'q6'),
-      ...Array.from({length: LAYERS}, (_, i) => block(i)).flat(),
-      ones('output_norm', WIDTH),
-    ],
-  });
-}
 
 /** Trains two steps and prints a row of the table. */
 async function measure(path: string, {kind, positions, gradientCheckpointing}: (typeof RUNS)[number]): Promise<void> {
@@ -124,7 +67,7 @@ if (path !== undefined) {
 } else {
   const folder = mkdtempSync(join(tmpdir(), 'qwen3-'));
   try {
-    writeFileSync(join(folder, 'model.gguf'), randomFile());
+    writeRandomQwen3(join(folder, 'model.gguf'), '0.6');
     console.log('| a step | gradientCheckpointing | base, MB | peak of buffers, MB | heap of wasm, MB | process, MB |');
     console.log('| --- | --- | ---: | ---: | ---: | ---: |');
     for (const i of RUNS.keys()) {

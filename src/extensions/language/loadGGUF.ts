@@ -20,11 +20,20 @@ import {withHubName} from '../../core/storage/hubName';
 import {readerOf, type StreamSource} from '../../core/storage/sources';
 import {withoutResidue} from '../../platform/tfjs/engine';
 import {chooseArchitecture} from '../transformers/load/architectures';
-import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from '../transformers/load/assemble';
+import {
+  buildModel,
+  checkpointingFaults,
+  checkRoom,
+  disposeLayers,
+  type Making,
+  planOf,
+  setWeight,
+} from '../transformers/load/assemble';
 import {HubConfig} from '../transformers/net/hubConfig';
 import {endOf, HUB} from '../transformers/net/hubRecord';
 import {LANGUAGE, type LanguageFacts} from '../transformers/load/languageFacts';
 import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} from '../transformers/load/peers';
+import type {GradientCheckpointing} from '../transformers/net/net';
 import type {Expected, NetSources} from '../transformers/net/netSources';
 import {isEnd} from './gguf/endTokens';
 import {withFactors} from './gguf/rotaryFactors';
@@ -46,7 +55,7 @@ export interface LoadGGUFOptions<T = Tokenizer> extends LoadOptions, CallOptions
    */
   quantized?: boolean;
   /** Whether to recompute activations during training, as in `loadTransformer`. Default: false. */
-  gradientCheckpointing?: boolean;
+  gradientCheckpointing?: boolean | 'most';
 }
 
 /** The language model of a GGUF file. */
@@ -116,11 +125,12 @@ export async function loadGGUF(
   } = options;
   const {signal, onProgress, maxBytes} = options;
   checkPeerClasses({Tokenizer, Template});
-  throwFaults(
-    Object.entries({tokenizer: hasTokenizer, quantized, gradientCheckpointing})
+  throwFaults([
+    ...Object.entries({tokenizer: hasTokenizer, quantized})
       .filter(([, value]) => typeof value !== 'boolean')
       .map(([name, value]) => `${name} must be true or false, got ${kindOf(value)}.`),
-  );
+    ...checkpointingFaults(gradientCheckpointing),
+  ]);
   if (!hasTokenizer && (Tokenizer ?? Template) !== undefined) {
     throw new LoRAError('Tokenizer and Template have no effect with {tokenizer: false}. Leave one of them out.');
   }
@@ -164,7 +174,7 @@ function factsOf({metadata}: GGUFFile): LanguageFacts {
 
 interface Building {
   quantized: boolean;
-  gradientCheckpointing: boolean;
+  gradientCheckpointing: GradientCheckpointing;
   call: CallOptions;
 }
 

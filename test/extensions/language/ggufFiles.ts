@@ -47,8 +47,14 @@ export type BuiltValue =
 /** What a file is built of. */
 interface Built {
   pairs: Readonly<Record<string, BuiltValue>>;
-  /** Those without numbers all begin where the bytes of tensors do. */
-  tensors: readonly {name: string; shape: readonly number[]; type: number; data?: Float32Array | Uint8Array}[];
+  /** Those without numbers all begin where the bytes of tensors do, unless `bytes` says how many will follow. */
+  tensors: readonly {
+    name: string;
+    shape: readonly number[];
+    type: number;
+    data?: Float32Array | Uint8Array;
+    bytes?: number;
+  }[];
   tensorCount?: bigint;
   pairCount?: bigint;
 }
@@ -102,13 +108,13 @@ export function builtGGUF({pairs, tensors, tensorCount, pairCount}: Built): Uint
     }
   }
   let end = 0;
-  for (const {name, shape, type, data} of tensors) {
+  for (const {name, shape, type, data, bytes = data?.byteLength ?? 0} of tensors) {
     text(name);
     word(shape.length);
     [...shape].reverse().forEach(size => whole(BigInt(size)));
     word(type);
     whole(BigInt(end));
-    end += data === undefined ? 0 : Math.ceil(data.byteLength / ALIGNMENT) * ALIGNMENT;
+    end += Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
   }
   const size = parts.reduce((sum, part) => sum + part.length, 0);
   const bytes = new Uint8Array(tensors.some(({data}) => data) ? Math.ceil(size / ALIGNMENT) * ALIGNMENT + end : size);

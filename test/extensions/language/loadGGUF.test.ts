@@ -100,6 +100,15 @@ describe('a model of a GGUF file', () => {
   });
 });
 
+test.each([
+  [false, 0],
+  [true, 7],
+  ['most', 6],
+] as const)('with gradientCheckpointing: %p, %p of seven blocks are computed again', async (way, count) => {
+  const {model} = await loadGGUF(fileOf('gemma3'), {gradientCheckpointing: way, tokenizer: false});
+  expect(model.layers.filter(layer => layer.getClassName().endsWith('>CheckpointedBlock'))).toHaveLength(count);
+});
+
 describe('a tokenizer of a GGUF file', () => {
   test.each(GGUF_NAMES)('%s gives the tokens that transformers gives, and the texts back', async name => {
     const {texts, decoded} = expectedOf(name);
@@ -271,5 +280,8 @@ describe('what is refused', () => {
     await refused(fileOf('llama'), /Tokenizer must be a class/, {Tokenizer: 5});
     await refused(fileOf('llama'), /Template must be a class/, {Template: 'x'});
     await refused(fileOf('llama'), /tokenizer must be true or false/, {tokenizer: null});
+    await refused(fileOf('llama'), /gradientCheckpointing must be true, false or 'most', got "all"/, {
+      gradientCheckpointing: 'all',
+    });
   });
 });

@@ -4,7 +4,7 @@ import {loadGGUF} from 'tfjs-lora/language';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {sequenceLogProbs} from '../../../src/extensions/language/logProbs';
 import {outputHead} from '../../../src/extensions/transformers/losses/outputHead';
-import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
+import {CHUNK, sumsInChunks} from '../../../src/extensions/transformers/ops/headInChunks';
 import {numbers, random, withoutLeaks} from '../../helpers';
 import {fileOf} from '../language/ggufFiles';
 import {fixture} from './fixtures';
@@ -111,6 +111,34 @@ test.each(HEADS)('%s head has the same loss and gradients in chunks', async (_, 
   stir(model);
   await expectSame(model, {});
   new Set([model, base]).forEach(disposeModel);
+});
+
+test('a step has smaller chunks of logits than an evaluation, by what it has saved for the backward pass', () => {
+  const [positions, classes] = [64, 2 ** 16];
+  const chunks: number[] = [];
+  const apply = (x: tf.Tensor3D) => {
+    chunks.push(x.shape[1]);
+    return tf.tile(x, [1, 1, classes]);
+  };
+  const head = {apply, classes, leastPositions: 1, dropouts: []};
+  const sumsOf = (logits: tf.Tensor) => tf.reshape<tf.Rank.R2>(tf.sum(logits), [1, 1]);
+  const x = tf.variable(tf.ones([1, positions, 1]));
+  /** Computes the sum of all logits after an operation that saves so many values. */
+  const computed = (saved: number) => {
+    const size = saved / 64;
+    const large = tf.mean(tf.square(tf.mul(tf.reshape(x, [64, 1]), tf.ones([1, size]))));
+    return tf.add<tf.Scalar>(
+      sumsInChunks(head, x as unknown as tf.Tensor3D, {perPosition: {}, sumsOf}).sums.asScalar(),
+      large,
+    );
+  };
+  tf.tidy(() => computed(64));
+  expect(chunks.splice(0)).toEqual([64]); // 2²² logits are few for an evaluation
+  tf.tidy(() => tf.variableGrads(() => computed(64)));
+  expect(chunks.splice(0)).toEqual([32, 32]); // never fewer than 2²¹ logits
+  tf.tidy(() => tf.variableGrads(() => computed(3 * 2 ** 22)));
+  expect(chunks.splice(0)).toEqual([64]); // the logits are a third of what is saved
+  x.dispose();
 });
 
 test.each([true, false])('quantized heads have the same loss and gradients in chunks (adapted: %s)', async adapted => {

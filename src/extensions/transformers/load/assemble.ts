@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import {memoryError, misfitError, show, tooLargeError} from '../../../platform/errors';
+import {kindOf, memoryError, misfitError, show, tooLargeError} from '../../../platform/errors';
 import {capabilities} from '../../../backends/shared/capabilities';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
 import {type Architecture, type ModelInputs, NO_INPUTS, type Purpose} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
-import {Net, type NetTensor} from '../net/net';
+import {type GradientCheckpointing, Net, type NetTensor} from '../net/net';
 import type {Expected, NetSources} from '../net/netSources';
 
 /** What a model is planned and built from. */
@@ -25,6 +25,15 @@ export function planOf({architecture, config, purpose, sources}: Making): Net {
     config.fault(`outputs has ${show(unknown)}, but the model has ${stageNames}.`);
   }
   return plan;
+}
+
+/** What is wrong with an option `gradientCheckpointing`. */
+export function checkpointingFaults(value: unknown): string[] {
+  return typeof value === 'boolean' || value === 'most'
+    ? []
+    : [
+        `gradientCheckpointing must be true, false or 'most', got ${typeof value === 'string' ? show(value) : kindOf(value)}.`,
+      ];
 }
 
 /** Refuses a model whose weights alone exceed the memory of the backend. */
@@ -47,7 +56,7 @@ export interface BuiltModel {
 }
 
 /** @throws LoRAError if there is not enough memory. Everything is freed then. */
-export function buildModel(making: Making, gradientCheckpointing: boolean): BuiltModel {
+export function buildModel(making: Making, gradientCheckpointing: GradientCheckpointing): BuiltModel {
   try {
     return withoutResidue(() => assembled(making, gradientCheckpointing));
   } catch (error) {
@@ -61,7 +70,10 @@ export function buildModel(making: Making, gradientCheckpointing: boolean): Buil
   }
 }
 
-function assembled({architecture, config, purpose, sources}: Making, gradientCheckpointing: boolean): BuiltModel {
+function assembled(
+  {architecture, config, purpose, sources}: Making,
+  gradientCheckpointing: GradientCheckpointing,
+): BuiltModel {
   const net = Net.build({gradientCheckpointing, ...sources}).end(purpose.outputs);
   const takes = architecture.takes?.(purpose.head) ?? 'texts';
   const channels = architecture.channels?.(config) ?? 3;

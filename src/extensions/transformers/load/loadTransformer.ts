@@ -20,7 +20,7 @@ import {withHubName} from '../../../core/storage/hubName';
 import {readerOf, type SourceOptions} from '../../../core/storage/sources';
 import type {Pooling} from '../net/architecture';
 import {chooseArchitecture} from './architectures';
-import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from './assemble';
+import {buildModel, checkpointingFaults, checkRoom, disposeLayers, type Making, planOf, setWeight} from './assemble';
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from '../net/hubConfig';
 import {PREPROCESSOR} from '../net/preprocessorKey';
@@ -80,10 +80,10 @@ export interface TransformerSources<T = Tokenizer> extends LoadOptions, CallOpti
    */
   tied?: boolean;
   /**
-   * Whether training recomputes the tensors of each block instead of keeping them: less memory, more time. Default:
-   * false.
+   * Whether training recomputes the tensors of each block instead of keeping them: less memory, more time. `'most'`
+   * keeps those of the last quarter of the blocks: between the two in both. Default: false.
    */
-  gradientCheckpointing?: boolean;
+  gradientCheckpointing?: boolean | 'most';
 }
 
 /** Options for a model in a folder: all of `TransformerSources` except the files. */
@@ -344,7 +344,7 @@ function ownersOf(leftOut: readonly string[], made: Making): string[] {
 
 function checkSources<T>(sources: TransformerSources<T>): void {
   checkOptions(sources, OPTIONS as KnownOptions<TransformerSources<T>>);
-  const {config, weights, tokenizer = true, signal, maxBytes} = sources;
+  const {config, weights, tokenizer = true, gradientCheckpointing = false, signal, maxBytes} = sources;
   checkLimits({...(signal !== undefined && {signal}), ...(maxBytes !== undefined && {maxBytes})});
   checkCallOptions(sources);
   checkPeerClasses(sources);
@@ -355,6 +355,7 @@ function checkSources<T>(sources: TransformerSources<T>): void {
       ? ['weights is missing: the .safetensors file of the model, a list of them, or its ONNX file.']
       : []),
     ...(typeof tokenizer === 'boolean' ? [] : [`tokenizer must be true or false, got ${kindOf(tokenizer)}.`]),
+    ...checkpointingFaults(gradientCheckpointing),
   ]);
 }
 

@@ -18,6 +18,9 @@ export type NetTensor = tf.SymbolicTensor | null;
 
 export type ActivationName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'relu6' | 'sigmoid' | 'silu' | 'tanh';
 
+/** Whether training recomputes the tensors of blocks: of all, or of all but the last quarter. */
+export type GradientCheckpointing = boolean | 'most';
+
 /** The file name of a weight without its own module, after its module's name, and its shape. */
 export type InFile = [name: string, shape: number[]];
 
@@ -55,7 +58,7 @@ export class Net {
   private constructor(
     /** Whether this is the plan, which makes nothing. Sizes in the config are not yet compared with the files. */
     readonly isPlan: boolean,
-    private readonly gradientCheckpointing: boolean,
+    private readonly gradientCheckpointing: GradientCheckpointing,
     private readonly sources: NetSources,
   ) {}
 
@@ -63,7 +66,7 @@ export class Net {
     return new Net(true, false, sources);
   }
 
-  static build({gradientCheckpointing, ...sources}: NetSources & {gradientCheckpointing: boolean}): Net {
+  static build({gradientCheckpointing, ...sources}: NetSources & {gradientCheckpointing: GradientCheckpointing}): Net {
     return new Net(false, gradientCheckpointing, sources);
   }
 
@@ -292,8 +295,9 @@ export class Net {
   }
 
   /**
-   * One of several equal blocks. With gradient checkpointing the backward pass computes its tensors again. The last
-   * quarter of the blocks keeps its tensors: the backward pass frees those first, before its peak in the others.
+   * One of several equal blocks. With gradient checkpointing the backward pass computes its tensors again. With
+   * `'most'` the last quarter of the blocks keeps them, which the backward pass frees first. A language model has them
+   * beside its logits until then.
    */
   block(
     {name, index, count}: {name: string; index: number; count: number},
@@ -304,7 +308,7 @@ export class Net {
     if (
       !this.gradientCheckpointing ||
       this.isDone() ||
-      (existing === undefined && index >= count - Math.floor(count / 4))
+      (existing === undefined && this.gradientCheckpointing === 'most' && index >= count - Math.floor(count / 4))
     ) {
       return body(inputs);
     }

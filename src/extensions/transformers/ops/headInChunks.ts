@@ -3,7 +3,7 @@ import {addAll} from '../../../core/ops/addAll';
 import {dependsOnTrainable, recordedVariables} from '../../../core/ops/recording';
 import type {Dropout} from '../../../core/ops/update';
 import {detached, isRecording} from '../../../platform/tfjs/engine';
-import {freeShapes, isolated, runLazyOp} from '../../../platform/tfjs/lazyOp';
+import {freeShapes, isolated, runLazyOp, savedBytes} from '../../../platform/tfjs/lazyOp';
 
 // The logits of a language model are the largest tensor of a training step, and their gradient is as large. Here they
 // are computed for a few positions at a time, together with the gradient in the states. (Wijmans et al., "Cut Your
@@ -11,6 +11,9 @@ import {freeShapes, isolated, runLazyOp} from '../../../platform/tfjs/lazyOp';
 
 /** How many logits a chunk has at most, unless a single position has more. Tests change it. */
 export const CHUNK = {logits: 2 ** 23};
+
+/** Smaller chunks save little memory, and each unpacks the whole matrix of a quantized head again. */
+const LEAST = {logits: 2 ** 21, positions: 32};
 
 export interface Head {
   /** `[rows, positions, width]` → `[rows, positions, classes]`. */
@@ -48,10 +51,19 @@ interface Chunk {
 }
 
 function chunksOf({classes, leastPositions}: Head, [rows, positions]: readonly [number, number, number]): Chunk[][] {
-  const most = Math.max(leastPositions, Math.floor(CHUNK.logits / classes), 1);
+  const most = Math.max(leastPositions, Math.floor(logitsOfChunk(classes) / classes), 1);
   return parts(rows, Math.max(1, Math.floor(most / positions))).map(([row, count]) =>
     parts(positions, most).map(([from, length]) => ({begin: [row, from], size: [count, length]})),
   );
+}
+
+/**
+ * Up to how many logits are computed at a time: as many as take a third of what a step has saved by then, and their
+ * gradient another. A block takes about as much in the backward pass.
+ */
+function logitsOfChunk(classes: number): number {
+  const least = Math.max(LEAST.logits, LEAST.positions * classes);
+  return isRecording() ? Math.min(CHUNK.logits, Math.max(least, savedBytes() / 12)) : CHUNK.logits;
 }
 
 /** Divides a length into parts of at most `most`, as equal as possible. */
@@ -78,8 +90,9 @@ export function sumsInChunks(
   what: PositionSums,
 ): {sums: tf.Tensor2D; observed: tf.Tensor[]; logits?: tf.Tensor3D} {
   const {perPosition, sumsOf, membersOf, observe} = what;
-  const chunks = chunksOf(head, states.shape);
   const training = isRecording();
+  freeShapes(); // before the largest tensors of a step
+  const chunks = chunksOf(head, states.shape);
   if (chunks.flat().length === 1) {
     const logits = head.apply(states, training);
     return {
@@ -90,7 +103,6 @@ export function sumsInChunks(
   }
   const reachesStates = training && dependsOnTrainable(states);
   const steps = head.dropouts.map(({step}) => step);
-  freeShapes(); // before the largest tensors of a step
   const pass = detached(() => throughChunks(head, states, what, {chunks, training, reachesStates}));
   const {sums, variables, isLate, gradients, observed} = pass;
   if (!training) {
