@@ -199,7 +199,16 @@ export default defineConfig({
       {
         text: 'More',
         items: [
-          ...docs(['Troubleshooting', 'troubleshooting'], ['Stability', 'stability'], ['Architecture', 'architecture']),
+          ...docs(
+            ['Glossary', 'glossary'],
+            ['Comparison', 'comparison'],
+            ['Coming from', 'coming-from'],
+            ['You asked', 'you-asked'],
+            ['Is TensorFlow.js maintained?', 'maintained'],
+            ['Troubleshooting', 'troubleshooting'],
+            ['Stability', 'stability'],
+            ['Architecture', 'architecture'],
+          ),
           {text: 'Contributing', link: '/CONTRIBUTING'},
           {text: 'Security', link: '/SECURITY'},
           {text: 'Changes', link: '/CHANGELOG'},

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {fileOf} from '../../extensions/language/ggufFiles';
+import {modelFiles} from '../makeFiles';
 
 const inputs = tf.input({shape: [8, 8, 3]});
 const pooled = tf.layers
@@ -7,9 +8,9 @@ const pooled = tf.layers
   .apply(tf.layers.conv2d({filters: 16, kernelSize: 3, activation: 'relu'}).apply(inputs));
 const outputs = tf.layers.dense({units: 10, activation: 'softmax'}).apply(pooled) as tf.SymbolicTensor;
 
-export const mobilenet = tf.model({inputs, outputs});
-export const images = tf.ones([10, 8, 8, 3]);
-export const labels = tf.oneHot(tf.range(0, 10, 1, 'int32').mod(tf.scalar(5, 'int32')).toInt(), 5).toFloat();
+export const url = 'https://example.com/mobilenet/model.json';
+export const photos = Array.from({length: 10}, () => tf.ones([10, 12, 3]));
+export const classes = photos.map((_, i) => i % 5);
 
 const messages = [
   {role: 'user', content: 'a fox'},
@@ -17,8 +18,11 @@ const messages = [
 ];
 export const jsonLines = Array.from({length: 2}, () => JSON.stringify({messages})).join('\n');
 
-export function files() {
-  return Promise.resolve({'SmolLM2-135M-Instruct-Q4_1.gguf': fileOf('llama')});
+export async function files() {
+  return {
+    ...(await modelFiles('https://example.com/mobilenet', tf.model({inputs, outputs}))),
+    'SmolLM2-135M-Instruct-Q4_1.gguf': fileOf('llama'),
+  };
 }
 
 export const pretrained = tf.sequential({
