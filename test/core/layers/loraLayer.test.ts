@@ -248,6 +248,19 @@ describe.each(KINDS)('%s', (className, kind) => {
     expect(new Set(numbers(copy.loraLayer.A))).toEqual(new Set([value]));
   });
 
+  test.each([
+    ['magnitudes of DoRA', 'lora_magnitude_vector', {method: 'dora'}],
+    ['factors of PiSSA', 'lora_B', {init: 'pissa'}],
+  ] as const)('starts with %s that follow from the base, and computes what the base computes', (_, name, options) => {
+    const owner = tf.sequential({layers: [base({inputShape})]});
+    stir(owner);
+    const x = random([3, ...inputShape] as [number, number], 2);
+    const layer = built(adapt({layer: owner.layers[0]!, rank: 2, ...options}), kind);
+    expect(Math.max(...numbers(layer.adapterWeights().get(name)!.read()).map(Math.abs))).toBeGreaterThan(0.1);
+    const expected = numbers(owner.predict(x) as tf.Tensor);
+    expect(numbers(layer.apply(x) as tf.Tensor)).toBeAllClose(expected, {rtol: 1e-5, atol: 1e-5});
+  });
+
   test('shares the buffers of a built base and leaves its owner alone', async () => {
     const owner = tf.sequential({layers: [base({inputShape, name: 'base'})]});
     stir(owner);

@@ -78,6 +78,23 @@ describe.each(['wasm', 'wasm without our module'])('on %s', name => {
     }),
   );
 
+  test.each(KINDS)('%s that was disposed begins anew', (_, own) =>
+    on(async () => {
+      const optimizer = own();
+      const stepFromOnes = () => {
+        const variable = tf.variable(tf.ones([5]));
+        optimizer.minimize(() => tf.sum<tf.Scalar>(tf.square(variable)));
+        const values = numbers(variable);
+        optimizer.dispose();
+        variable.dispose();
+        return values;
+      };
+      const first = stepFromOnes();
+      expect(first[0]).toBeLessThan(1);
+      expect(stepFromOnes()).toEqual(first);
+    }),
+  );
+
   test.each(KINDS.filter(([kind]) => kind === 'adam'))('a step of %s leaks no tensors', (_, own) =>
     on(async () => {
       const optimizer = own();
