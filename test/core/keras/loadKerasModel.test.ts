@@ -28,6 +28,13 @@ async function expectRefused(artifacts: tf.io.ModelArtifacts, lines: string[]): 
   });
 }
 
+test('a file whose root is a layer is refused', async () => {
+  const artifacts = artifactsOf('keras-3.15-h5-transformer');
+  const topology = artifacts.modelTopology as {model_config: object};
+  topology.model_config = {class_name: 'Dense', config: {name: 'alone', units: 2}};
+  await expectRefused(artifacts, ['"alone" (Dense) is not a model.']);
+});
+
 describe('a transformer of Keras 3', () => {
   const NAME = 'keras-3.15-h5-transformer';
 

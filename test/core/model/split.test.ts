@@ -94,14 +94,17 @@ test('training on cached features ends when the model is stopped, and the next o
   expect((await fitOnFeatures(cached, xs, ys, fitArgs)).epoch).toEqual([0, 1, 2]);
 });
 
-test('a dataset trains like its tensors', async () => {
+test.each([
+  ['', (batch: {xs: tf.Tensor; ys: tf.Tensor}) => batch],
+  [' in lists', ({xs, ys}: {xs: tf.Tensor; ys: tf.Tensor}) => ({xs: [xs], ys: [ys]})],
+])('a dataset of batches%s trains like its tensors', async (_, arrange) => {
   const base = residualModel();
   const {xs, ys} = data();
   const fromTensors = adapted(base);
   await fitOnFeatures(fromTensors, xs, ys, fitArgs);
   const examples = tf.data.zip({xs: tf.data.array(tf.unstack(xs)), ys: tf.data.array(tf.unstack(ys))}).batch(4);
   const fromDataset = adapted(base);
-  const dataset = examples as unknown as Batches;
+  const dataset = examples.map(batch => arrange(batch as {xs: tf.Tensor; ys: tf.Tensor})) as unknown as Batches;
   await fitOnFeatures(fromDataset, dataset, fitArgs);
   expect(await factors(fromDataset)).toBeAllClose(await factors(fromTensors), {atol: 1e-6});
 });

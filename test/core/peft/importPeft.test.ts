@@ -391,10 +391,13 @@ describe('an adapter of PEFT', () => {
             return [[name, {shape, data: data!}]];
           }
           const size = shape[1]!;
-          const identity = Float32Array.from({length: size * size}, (_, i) => (i % (size + 1) === 0 ? 1 : 0));
+          // Row i has its 1 in the next column, so that the factors do not commute.
+          const cycle = Array.from({length: size * size}, (_, i) =>
+            Number(i % size === (Math.floor(i / size) + 1) % size),
+          );
           return [
             [`${name}_a`, first({shape, data: data!})],
-            [`${name}_b`, {shape: [size, size], data: identity}],
+            [`${name}_b`, {shape: [size, size], data: Float32Array.from(cycle)}],
           ];
         },
       );
@@ -403,10 +406,11 @@ describe('an adapter of PEFT', () => {
 
     test('has their product', async () => {
       const {model, inputs} = largeNetwork(true);
-      const adapter = await loadAdapter(
-        factored(w1 => w1),
-        {model, keyMap: KEY_MAP},
-      );
+      const files = factored(({shape: [rows = 1, size = 1], data}) => ({
+        shape: [rows, size],
+        data: Float32Array.from({length: rows * size}, (_, i) => Number(data[i - (i % size) + ((i + 1) % size)])),
+      }));
+      const adapter = await loadAdapter(files, {model, keyMap: KEY_MAP});
       const {y} = expectedOf('made', 'lokr');
       expect(predictions(applyLoRA(model, adapter), inputs)[0]).toBeAllClose(y.data, TOLERANCE);
     });

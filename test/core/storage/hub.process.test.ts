@@ -355,6 +355,18 @@ describe('downloads', () => {
     expect(await failure(promise)).toMatchObject({code: 'ERR_ABORTED'});
     expect(await isLarge('hf://org/name/a.bin')).toBe(true);
   });
+
+  test('end when they are aborted while the hub is asked for the commit, also of a cached file', async () => {
+    server.push('org/name', {'a.txt': 'a'});
+    await read('hf://org/name/a.txt');
+    const controller = new AbortController();
+    jest.spyOn(globalThis, 'fetch').mockImplementation(() => {
+      controller.abort();
+      return Promise.reject(new TypeError('fetch failed'));
+    });
+    const {signal} = controller;
+    expect(await failure(fetched('hf://org/name/a.txt', {signal}))).toMatchObject({code: 'ERR_ABORTED'});
+  });
 });
 
 describe('the cache', () => {

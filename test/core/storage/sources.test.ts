@@ -3,6 +3,7 @@ import {type Adapter, applyLoRA, getAdapter, loadAdapter, LoRAError, toSafetenso
 import {numbers} from '../../helpers';
 import {MemoryHandler, mlp, stirFactors} from '../../models';
 import {peftFiles, smallNetwork} from '../../peftNetworks';
+import {beginningOf} from '../../../src/core/storage/sources';
 import {readPEFT} from '../../../src/core/peft/readPeft';
 
 function values(adapter: Adapter): unknown {
@@ -155,4 +156,29 @@ test("one of PEFT's files that is missing is named", async () => {
     'There is no adapter_model.safetensors among the files: adapter_config.json.',
   );
   await expect(readPEFT([], {})).rejects.toThrow('There is no adapter_config.json among the files: there are none.');
+});
+
+test.each([
+  [5, 8],
+  [9, 12],
+  [100, 20],
+])('the first %i bytes of a response are read in %i, and the stream is cancelled', async (most, expected) => {
+  let sent = 0;
+  const cancel = jest.fn();
+  const body = new ReadableStream<Uint8Array>(
+    {
+      pull(controller) {
+        sent += 4;
+        controller.enqueue(new Uint8Array(4).fill(sent));
+        if (sent === 20) {
+          controller.close();
+        }
+      },
+      cancel,
+    },
+    {highWaterMark: 0},
+  );
+  const bytes = await beginningOf(new Response(body), most, {});
+  expect([bytes.length, bytes.at(-1)]).toEqual([expected, expected]);
+  expect(cancel).toHaveBeenCalledTimes(expected < 20 ? 1 : 0);
 });

@@ -339,18 +339,15 @@ describe('checkpoints', () => {
     dispose();
   });
 
-  test.each([
+  test.each<[string, (state: CheckpointState) => object]>([
     ['an invalid state', (state: CheckpointState) => ({...state, epoch: -1})],
     ['an invalid state of the optimizer', (state: CheckpointState) => ({...state, optimizer: {names: null}})],
     ['slots that are not there', (state: CheckpointState) => ({...state, optimizer: {...state.optimizer, names: {}}})],
     ['callbacks that are none', (state: CheckpointState) => ({...state, callbacks: []})],
-    ...[[-1], [0.5], ['1'], [1, 1]].map(
-      iterations =>
-        [
-          `${JSON.stringify(iterations)} as the steps of the optimizer`,
-          (state: CheckpointState) => ({...state, optimizer: {...state.optimizer, iterations}}),
-        ] as const,
-    ),
+    ...[[-1], [0.5], ['1'], [1, 1]].map((iterations): [string, (state: CheckpointState) => object] => [
+      `${JSON.stringify(iterations)} as the steps of the optimizer`,
+      state => ({...state, optimizer: {...state.optimizer, iterations}}),
+    ]),
   ])('whose checksum is right and that have %s are refused', async (_, change) => {
     const handler = new MemoryHandler();
     const {model, x, y, dispose} = setting();
