@@ -16,7 +16,7 @@ const KERAS = [
 /** What writes language models as they are published: two exporters that need different versions of transformers. */
 const BUILDER = [
   ...['torch==2.15.*', 'transformers==5.*', 'peft==0.21.2', 'onnxruntime-genai==0.18.0', 'onnxruntime==1.32.0'],
-  ...['onnx==1.23.2', 'onnx-ir', 'onnxscript', 'sentencepiece'],
+  ...['onnx==1.23.2', 'onnx-ir', 'onnxscript', 'sentencepiece', 'gguf'],
 ];
 const OPTIMUM = ['torch==2.15.*', 'transformers==4.57.6', 'optimum-onnx==0.1.0', 'onnxruntime==1.32.0', 'onnx-ir'];
 
@@ -40,7 +40,12 @@ export function kerasPython(): string {
 
 /** Python with onnxruntime-genai's model builder, PyTorch and PEFT. */
 export function builderPython(): string {
-  return environment(join(CACHE, 'builder'), 'the model builder (6 GB)', ['onnxruntime_genai', 'peft'], [BUILDER]);
+  return environment(
+    join(CACHE, 'builder'),
+    'the model builder (6 GB)',
+    ['onnxruntime_genai', 'peft', 'gguf'],
+    [BUILDER],
+  );
 }
 
 /** Python with optimum. */

@@ -1,6 +1,7 @@
 """Makes tiny decoders as published ones are made, for `npm run check -- lastmile`.
 
-    python test/python/make_lastmile.py models FOLDER         # decoders, their adapters, and what PEFT computes
+    python test/python/make_lastmile.py models FOLDER         # decoders, their adapters, and what PEFT generates
+    python test/python/make_lastmile.py smollm2 GGUF FOLDER   # the same for SmolLM2-135M, in float32
     python test/python/make_lastmile.py quantize FILE FOLDER  # a float file in 4 bits and in dynamic int8
 """
 
@@ -19,12 +20,13 @@ SIZES = dict(
 )
 SPLIT = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 PACKED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+PROMPTS = [[5, 9, 200, 33, 7], [80, 12, 99], [100, 4, 63, 11, 42, 17]]
+TEXTS = ["The capital of France is", "def add(a, b):", "Once upon a time there was a small"]
 IDS = [5, 9, 200, 33, 7, 80, 12, 99, 100, 4, 63, 11]
 
 
 def models(folder):
     import torch
-    from peft import LoraConfig, get_peft_model
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Phi3Config, PreTrainedTokenizerFast
@@ -46,20 +48,65 @@ def models(folder):
         fill(model.parameters(), 0.15)
         model.save_pretrained(place)
         tokenizer.save_pretrained(place)
-        # The version of transformers that optimum needs reads the base of positions under its earlier name.
-        written = json.loads((place / "config.json").read_text())
-        written["rope_theta"] = written.get("rope_parameters", {}).get("rope_theta", 10000.0)
-        (place / "config.json").write_text(json.dumps(written))
+        write_rope_theta(place)
         every = PACKED if name == "phi3" else SPLIT
         kinds = {
             "qv": dict(target_modules=[module for module in every if module in ("qkv_proj", "q_proj", "v_proj")]),
             "all": dict(target_modules=every, use_rslora=True, rank_pattern={"o_proj": 3}),
         }
-        for kind, settings in kinds.items():
-            lora = LoraConfig(r=4, lora_alpha=8, task_type="CAUSAL_LM", init_lora_weights=False, **settings)
-            adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(place), lora).eval()
-            fill((weight for weight in adapted.parameters() if weight.requires_grad), 0.1)
-            adapted.save_pretrained(folder / f"{name}-{kind}")
+        adapters(place, {kind: dict(r=4, lora_alpha=8, **settings) for kind, settings in kinds.items()}, 0.1, PROMPTS)
+
+
+def smollm2(file, place):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = dict(pretrained_model_name_or_path=file.parent, gguf_file=file.name)
+    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    # transformers saves no model that it read from blocks.
+    del model.config.quantization_config, model.hf_quantizer
+    model.is_quantized = False
+    model.save_pretrained(place)
+    tokenizer = AutoTokenizer.from_pretrained(**source)
+    tokenizer.save_pretrained(place)
+    write_rope_theta(place)
+    torch.manual_seed(0)
+    kinds = {
+        "qv": dict(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]),
+        "all": dict(r=16, lora_alpha=16, target_modules=SPLIT),
+    }
+    adapters(place, kinds, 0.04, [tokenizer(text).input_ids for text in TEXTS])
+
+
+def write_rope_theta(place):
+    """The version of transformers that optimum needs reads the base of positions under its earlier name."""
+    written = json.loads((place / "config.json").read_text())
+    written["rope_theta"] = written.get("rope_parameters", {}).get("rope_theta", 10000.0)
+    (place / "config.json").write_text(json.dumps(written))
+
+
+def adapters(place, kinds, spread, prompts):
+    """Saves adapters next to a model, and what it generates without and with each of them."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    def generated(model):
+        def tokens(prompt):
+            ids = torch.tensor([prompt])
+            settings = dict(max_new_tokens=64, do_sample=False, pad_token_id=0, use_cache=True)
+            return model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)[0].tolist()
+
+        return [tokens(prompt) for prompt in prompts]
+
+    expected = {"prompts": prompts, "base": generated(AutoModelForCausalLM.from_pretrained(place).eval())}
+    for kind, settings in kinds.items():
+        lora = LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings)
+        adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(place), lora).eval()
+        fill((weight for weight in adapted.parameters() if weight.requires_grad), spread)
+        adapted.save_pretrained(place.with_name(f"{place.name}-{kind}"))
+        expected[kind] = generated(adapted)
+    (place / "generated.json").write_text(json.dumps(expected))
 
 
 def fill(weights, spread):
@@ -85,7 +132,5 @@ def quantize(file, folder):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "models":
-        models(Path(sys.argv[2]))
-    else:
-        quantize(sys.argv[2], Path(sys.argv[3]))
+    command, *paths = sys.argv[1:]
+    {"models": models, "smollm2": smollm2, "quantize": quantize}[command](*map(Path, paths))

@@ -1,13 +1,24 @@
 // Puts adapters beside files of tiny decoders that onnxruntime-genai's model builder and optimum write, and compares
-// them in ONNX Runtime with PEFT: `npm run check -- lastmile`.
+// them in ONNX Runtime with PEFT. transformers.js swaps adapters of some of them: `npm run check -- lastmile`.
+//
+//     npm run check -- lastmile [--smollm2] [--pages]
+//
+// With `--smollm2` transformers.js generates with SmolLM2-135M too, and with `--pages` also in Chromium.
 
 import {execFileSync, spawnSync} from 'node:child_process';
 import {copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import process from 'node:process';
+import {parseArgs} from 'node:util';
+import {smollm2} from '../../../scripts/pretrained';
 import {builderPython, optimumPython} from '../../../scripts/pythonEnvironments';
 import {adaptONNX} from '../../../src/onnx';
+import {checkSwaps, type SwapCase} from './swapInTransformersJs';
+
+const {values: flags} = parseArgs({
+  options: {smollm2: {type: 'boolean', default: false}, pages: {type: 'boolean', default: false}},
+});
 
 /** The models that each exporter writes, by the versions that are installed. */
 const BUILT = ['llama', 'qwen2', 'qwen3', 'mistral'].flatMap(model =>
@@ -53,16 +64,19 @@ async function main(): Promise<void> {
     run(builder, '-m', 'onnxruntime_genai.models.builder', ...options);
     files.push({name: `builder ${model} ${type}`, model, folder});
   }
-  for (const model of EXPORTED) {
+  const exported = (model: string) => {
     const folder = join(out, `${model}-optimum`);
     const task = ['--task', 'text-generation-with-past', '--no-post-process'];
     run(optimum, '-m', 'optimum.commands.optimum_cli', 'export', 'onnx', '--model', join(out, model), ...task, folder);
-    files.push({name: `optimum ${model} fp32`, model, folder});
-  }
-  const quantized = join(out, `${QUANTIZED}-optimum`);
-  run(optimum, 'test/python/make_lastmile.py', 'quantize', join(quantized, 'model.onnx'), quantized);
-  ['q4', 'q8'].forEach(type =>
-    files.push({name: `optimum ${QUANTIZED} ${type}`, model: QUANTIZED, folder: join(quantized, type)}),
+    return folder;
+  };
+  const quantize = (folder: string) => {
+    run(optimum, 'test/python/make_lastmile.py', 'quantize', join(folder, 'model.onnx'), folder);
+    return ['q4', 'q8'].map(type => ({type, folder: join(folder, type)}));
+  };
+  EXPORTED.forEach(model => files.push({name: `optimum ${model} fp32`, model, folder: exported(model)}));
+  quantize(join(out, `${QUANTIZED}-optimum`)).forEach(({type, folder}) =>
+    files.push({name: `optimum ${QUANTIZED} ${type}`, model: QUANTIZED, folder}),
   );
   const cases = [];
   for (const {name, model, folder} of files) {
@@ -74,7 +88,21 @@ async function main(): Promise<void> {
   }
   writeFileSync(join(out, 'cases.json'), JSON.stringify(cases));
   const {status} = spawnSync(builder, ['test/python/check_lastmile.py', out], {stdio: 'inherit'});
-  process.exitCode = status ?? 1;
+  const models = [QUANTIZED];
+  if (flags.smollm2) {
+    run(builder, 'test/python/make_lastmile.py', 'smollm2', smollm2(), join(out, 'smollm2'));
+    quantize(exported('smollm2'));
+    models.push('smollm2');
+  }
+  const swaps = models.flatMap(model => {
+    const adapters = ['qv', 'all'].map(kind => join(out, `${model}-${kind}`));
+    return (['fp32', 'q4', 'q8'] as const).map((dtype): SwapCase => {
+      const file = join(out, `${model}-optimum`, dtype === 'fp32' ? '' : dtype, 'model.onnx');
+      return {name: `${model} ${dtype}`, dtype, file, model: join(out, model), adapters};
+    });
+  });
+  const failed = await checkSwaps(join(out, 'swaps'), swaps, flags.pages);
+  process.exitCode = failed > 0 ? 1 : (status ?? 1);
 }
 
 void main();
