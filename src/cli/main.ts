@@ -2,13 +2,14 @@ import * as tf from '@tensorflow/tfjs';
 import {version} from '../../package.json';
 import {messageOf} from '../platform/errors';
 import {closestTo} from '../platform/closest';
+import {adapt} from './adapt';
 import {combine} from './combine';
 import {type Arguments, type Command, helpOf, parse, type Terminal, UsageError} from './command';
 import {convert} from './convert';
 import {inspect} from './inspect';
 import {merge} from './merge';
 
-const COMMANDS: Readonly<Record<string, Command>> = {inspect, merge, convert, combine};
+const COMMANDS: Readonly<Record<string, Command>> = {inspect, merge, convert, combine, adapt};
 
 const PROCESS: Terminal = {
   out: text => process.stdout.write(`${text}\n`),

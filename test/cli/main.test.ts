@@ -215,6 +215,33 @@ describe('convert', () => {
   });
 });
 
+describe('adapt', () => {
+  test('writes a graph with an adapter beside its products, and the adapter in a data file', async () => {
+    await saveBoth();
+    await run('convert', at('base'), '--out', at('base.onnx'));
+    const args = ['adapt', at('base.onnx'), at('a.safetensors'), '--out', at('new/model.onnx')];
+    expect(await run(...args)).toMatchObject({code: 0, out: `${at('new/model.onnx')}\n`});
+    expect(readdirSync(at('new')).sort()).toEqual(['model.onnx', 'model.onnx_data']);
+    const model = await fromONNX(at('new/model.onnx'), {externalData: {'model.onnx_data': at('new/model.onnx_data')}});
+    expect(numbers(model.predict(tf.ones([1, 3])) as tf.Tensor)).toEqual([9 + 3, 13 - 3]);
+    expect(await run(...args)).toMatchObject({code: 1, err: expect.stringContaining('exists')});
+    expect((await run(...args, '--force')).code).toBe(0);
+  });
+
+  test('leaves nothing where the adapter does not fit, and says what it takes', async () => {
+    await saveBoth();
+    const out = ['--out', at('new.onnx')];
+    writeFileSync(at('page.onnx'), '<!doctype html><html></html>');
+    expect(await run('adapt', at('page.onnx'), at('a.safetensors'), ...out)).toMatchObject({code: 1});
+    expect(await run('adapt', at('base'), at('a.safetensors'), ...out)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('layers model, not an ONNX model'),
+    });
+    expect((await run('adapt', at('page.onnx'), at('a.safetensors'), '--out', at('new'))).code).toBe(2);
+    expect(existsSync(at('new.onnx'))).toBe(false);
+  });
+});
+
 describe('combine', () => {
   test('adds adapters with weights, also negative ones', async () => {
     await saveBoth();
