@@ -73,7 +73,7 @@ export async function swap({root, wasm, device, name, dtype, adapters, prompts, 
       milliseconds,
       perToken: times.sort((a, b) => a - b)[times.length >> 1],
       changed: differences.filter(difference => difference !== 0).length,
-      largest: Math.max(...differences),
+      largest: differences.reduce((a, b) => Math.max(a, b), 0),
       tokens,
     });
     return logits;
