@@ -152,7 +152,7 @@ export async function checkSwaps(out: string, cases: readonly SwapCase[], inPage
 
 async function runInPage(page: Page, job: object): Promise<State[]> {
   await page.waitForFunction('window.swap');
-  return (await page.evaluate(`window.swap(${JSON.stringify(job)})`)) as State[];
+  return page.evaluate<State[]>(`window.swap(${JSON.stringify(job)})`);
 }
 
 /** Writes the folders that transformers.js loads, of the decoder and with inputs for adapters. */
