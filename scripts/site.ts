@@ -6,6 +6,7 @@ import {readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {ENTRIES, withImportNames} from './entries';
+import {llmsFiles} from './llms';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 
@@ -29,5 +30,8 @@ if (process.argv.includes('--serve')) {
   run('vitepress/bin/vitepress.js', 'dev', 'site');
 } else {
   run('vitepress/bin/vitepress.js', 'build', 'site');
+  for (const [name, text] of Object.entries(await llmsFiles(ROOT))) {
+    writeFileSync(join(ROOT, 'site/.vitepress/dist', name), text);
+  }
   console.log('The site is in site/.vitepress/dist. `npx vitepress preview site` serves it.');
 }

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import {fileURLToPath} from 'node:url';
 import {main} from './cli/main';
 
 let code: number | undefined;
@@ -22,4 +23,6 @@ process.once('exit', () => {
   process.exitCode = code || (code === undefined || isCut ? 1 : 0);
 });
 
-void main(process.argv.slice(2)).then(result => (code = result));
+void main(process.argv.slice(2), undefined, fileURLToPath(new URL('../docs/', import.meta.url))).then(
+  result => (code = result),
+);

@@ -6,10 +6,13 @@ import {adapt} from './adapt';
 import {combine} from './combine';
 import {type Arguments, type Command, helpOf, parse, type Terminal, UsageError} from './command';
 import {convert} from './convert';
+import {docsOf} from './docs';
 import {inspect} from './inspect';
 import {merge} from './merge';
 
-const COMMANDS: Readonly<Record<string, Command>> = {inspect, merge, convert, combine, adapt};
+function commandsWith(docs: string): Readonly<Record<string, Command>> {
+  return {inspect, merge, convert, combine, adapt, docs: docsOf(docs)};
+}
 
 const PROCESS: Terminal = {
   out: text => process.stdout.write(`${text}\n`),
@@ -20,23 +23,25 @@ const PROCESS: Terminal = {
  * Runs a command of `npx tfjs-lora`.
  *
  * @param args what follows the program's name.
+ * @param docs the folder with the pages of the documentation.
  * @returns the exit code: 0, or 1 if the command failed, or 2 if it was called in a wrong way.
  */
-export async function main(args: readonly string[], terminal = PROCESS): Promise<number> {
+export async function main(args: readonly string[], terminal = PROCESS, docs = 'docs'): Promise<number> {
+  const commands = commandsWith(docs);
   const [name, ...commandArgs] = args;
   if (name === undefined || ['help', '--help', '-h'].includes(name)) {
-    terminal.out(usage());
+    terminal.out(usage(commands));
     return name === undefined ? 2 : 0;
   }
   if (name === '--version' || name === '-v') {
     terminal.out(version);
     return 0;
   }
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) {
-    const [closest] = closestTo(name, Object.keys(COMMANDS));
+    const [closest] = closestTo(name, Object.keys(commands));
     const advice = closest === undefined ? '' : ` Did you mean "${closest}"?`;
-    terminal.err(`There is no command "${name}".${advice}\n\n${usage()}`);
+    terminal.err(`There is no command "${name}".${advice}\n\n${usage(commands)}`);
     return 2;
   }
   try {
@@ -56,11 +61,11 @@ export async function main(args: readonly string[], terminal = PROCESS): Promise
   }
 }
 
-function usage(): string {
+function usage(commands: Readonly<Record<string, Command>>): string {
   return [
     'tfjs-lora <command> …',
     '',
-    ...Object.entries(COMMANDS).map(([name, {summary}]) => `  ${name.padEnd(8)}  ${summary}`),
+    ...Object.entries(commands).map(([name, {summary}]) => `  ${name.padEnd(8)}  ${summary}`),
     '',
     'Paths are files or folders: adapters (.safetensors, .json), PEFT folders, layers models, graph models.',
     'tfjs-lora <command> --help lists the options; tfjs-lora --version prints the version.',

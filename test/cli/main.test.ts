@@ -460,3 +460,45 @@ describe('wrong arguments are reported', () => {
     expect(out).toMatch(/--weights <w,w,…> +the weight of each adapter/);
   });
 });
+
+describe('docs', () => {
+  beforeEach(() => {
+    writeFileSync(
+      at('one.md'),
+      '# First page\n\nText of [one](two.md).\n\n## Rates\n\n```sh\n# no heading: warm-up\n```\n',
+    );
+    writeFileSync(at('two.md'), '# Second page\n\nIt has a rate.\n\n## Warm-up\n\nWarm-up is about rates.\n');
+    writeFileSync(at('old.md'), '# Old\n\nThis page is now part of [one](one.md), with its rates.\n');
+  });
+  const docs = async (...words: string[]) => {
+    let out = '';
+    const code = await main(
+      ['docs', ...words],
+      {out: text => (out += `${text}\n`), err: text => (out += text)},
+      folder,
+    );
+    return {code, out};
+  };
+
+  test('lists the pages, without those that lead to others', async () => {
+    expect(await docs()).toEqual({code: 0, out: 'one  First page\ntwo  Second page\n'});
+  });
+
+  test('prints a page by its name', async () => {
+    expect(await docs('two')).toEqual({code: 0, out: readFileSync(at('two.md'), 'utf8')});
+  });
+
+  test('prints the sections that contain all words, first those with the words in the heading', async () => {
+    const {out} = await docs('WARM-UP');
+    expect(out).toBe(
+      '[two]\n## Warm-up\n\nWarm-up is about rates.\n\n[one]\n## Rates\n\n```sh\n# no heading: warm-up\n```\n\n',
+    );
+  });
+
+  test('says so if no section contains the words', async () => {
+    expect(await docs('zebra')).toEqual({
+      code: 1,
+      out: 'No section contains zebra. Without words, docs lists the pages.',
+    });
+  });
+});

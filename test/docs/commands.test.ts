@@ -132,7 +132,7 @@ describe('the commands of docs/command-line.md', () => {
     for (const command of commands) {
       const [, , ...args] = command.split(/\s+/);
       const err = (text: string) => complaints.push(text);
-      const code = await main(args, {out: () => undefined, err});
+      const code = await main(args, {out: () => undefined, err}, join(ROOT, 'docs'));
       expect({command, code, complaints}).toMatchObject({command, code: 0});
     }
     expect(['merged/model.json', 'felines.safetensors'].filter(path => !existsSync(path))).toEqual([]);

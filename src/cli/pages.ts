@@ -1,0 +1,65 @@
+import {readdir, readFile} from 'node:fs/promises';
+import {join} from 'node:path';
+
+/** A page of the documentation. */
+export interface Page {
+  /** Its file's name without the ending. */
+  name: string;
+  title: string;
+  /** Its first paragraph as plain text, empty if it begins with a table or code. */
+  summary: string;
+  text: string;
+}
+
+/** A heading of a page and what follows it, up to the next heading. */
+interface Section {
+  page: Page;
+  heading: string;
+  text: string;
+}
+
+/** The pages in a folder, by name, without those that only lead to another. */
+export async function readPages(folder: string): Promise<Page[]> {
+  const names = (await readdir(folder)).filter(name => name.endsWith('.md')).sort();
+  const texts = await Promise.all(names.map(name => readFile(join(folder, name), 'utf8')));
+  return texts
+    .map((text, i) => {
+      const [heading = '', first = ''] = text.split(/\n{2,}/);
+      const summary = /^(?:```|[|#])/.test(first)
+        ? ''
+        : first.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').replaceAll('\n', ' ');
+      return {name: names[i]!.replace(/\.md$/, ''), title: heading.replace(/^# /, ''), summary, text};
+    })
+    .filter(({text}) => !text.includes('This page is now part of ['));
+}
+
+/** The sections with all words in any case: first those with most of them in the heading, then those with most in all. */
+export function sectionsWith(pages: readonly Page[], words: readonly string[]): Section[] {
+  const wanted = words.map(word => word.toLowerCase());
+  const counted = ({heading, text}: Section) => {
+    const [inHeading, inText] = [heading, text].map(part =>
+      wanted.reduce((total, word) => total + part.toLowerCase().split(word).length - 1, 0),
+    ) as [number, number];
+    return {inHeading, inText};
+  };
+  return pages
+    .flatMap(sectionsOf)
+    .filter(({text}) => wanted.every(word => text.toLowerCase().includes(word)))
+    .map(section => ({section, ...counted(section)}))
+    .sort((a, b) => b.inHeading - a.inHeading || b.inText - a.inText)
+    .map(({section}) => section);
+}
+
+function sectionsOf(page: Page): Section[] {
+  const sections: Section[] = [];
+  let isCode = false;
+  for (const line of page.text.split('\n')) {
+    isCode = /^ *```/.test(line) ? !isCode : isCode;
+    const heading = isCode ? undefined : /^#+ (.*)$/.exec(line)?.[1];
+    if (heading !== undefined || sections.length === 0) {
+      sections.push({page, heading: heading ?? page.title, text: ''});
+    }
+    sections.at(-1)!.text += `${line}\n`;
+  }
+  return sections;
+}
