@@ -21,16 +21,17 @@ interface Section {
 /** The pages in a folder, by name, without those that only lead to another. */
 export async function readPages(folder: string): Promise<Page[]> {
   const names = (await readdir(folder)).filter(name => name.endsWith('.md')).sort();
-  const texts = await Promise.all(names.map(name => readFile(join(folder, name), 'utf8')));
-  return texts
-    .map((text, i) => {
+  const pages = await Promise.all(
+    names.map(async file => {
+      const text = await readFile(join(folder, file), 'utf8');
       const [heading = '', first = ''] = text.split(/\n{2,}/);
       const summary = /^(?:```|[|#])/.test(first)
         ? ''
         : first.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').replaceAll('\n', ' ');
-      return {name: names[i]!.replace(/\.md$/, ''), title: heading.replace(/^# /, ''), summary, text};
-    })
-    .filter(({text}) => !text.includes('This page is now part of ['));
+      return {name: file.replace(/\.md$/, ''), title: heading.replace(/^# /, ''), summary, text};
+    }),
+  );
+  return pages.filter(({text}) => !text.includes('This page is now part of ['));
 }
 
 /** The sections with all words in any case: first those with most of them in the heading, then those with most in all. */
@@ -51,15 +52,17 @@ export function sectionsWith(pages: readonly Page[], words: readonly string[]): 
 }
 
 function sectionsOf(page: Page): Section[] {
-  const sections: Section[] = [];
+  let section: Section = {page, heading: page.title, text: ''};
+  const sections = [section];
   let isCode = false;
   for (const line of page.text.split('\n')) {
     isCode = /^ *```/.test(line) ? !isCode : isCode;
-    const heading = isCode ? undefined : /^#+ (.*)$/.exec(line)?.[1];
-    if (heading !== undefined || sections.length === 0) {
-      sections.push({page, heading: heading ?? page.title, text: ''});
+    const heading = isCode ? undefined : /^##+ (.*)$/.exec(line)?.[1];
+    if (heading !== undefined) {
+      section = {page, heading, text: ''};
+      sections.push(section);
     }
-    sections.at(-1)!.text += `${line}\n`;
+    section.text += `${line}\n`;
   }
   return sections;
 }
