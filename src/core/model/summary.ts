@@ -8,7 +8,7 @@ import {recordOf} from '../rewire/record';
 import {checkOptions} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
 import {shortName} from '../../platform/tfjs/configs';
-import {countNumbers, namedWeights} from '../../platform/tfjs/weights';
+import {countNumbers, namedWeights, type PackedVariable} from '../../platform/tfjs/weights';
 import {adaptedSites, loraSites, type SkippedLayer, unsavedLayers} from './adapted';
 import {frugalRank} from './plan';
 import {count, countsLine, inColumns, fourDigits} from './table';
@@ -57,6 +57,8 @@ export interface LoRASummary {
   trainableParameters: number;
   /** How many values the model has, including those of the adapter. */
   totalParameters: number;
+  /** How many bytes of the weights stay in their file, of a model that was loaded with streamed weights. */
+  streamedBytes?: number;
   /** The summary as a table. */
   toString(): string;
 }
@@ -81,6 +83,8 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
       className: shortName(baseOf(layer).getClassName()),
       reason: reasonNotAdaptable(baseOf(layer), false) ?? 'It is not among the targets.',
     }));
+  const weights = new Set<PackedVariable>(sites.flatMap(({layer}) => layer.weights));
+  const streamedBytes = [...weights].reduce((sum, weight) => sum + (weight.bytesInFile?.() ?? 0), 0);
   const pathsOf = (kind: WrapperKind) => sites.filter(({layer}) => wrapperKind(layer) === kind).map(({path}) => path);
   return printable({
     layers: loraSites(model).flatMap(({path, layer}) => summariesOf(path, layer, capped[path])),
@@ -91,6 +95,7 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
     trainableParameters: countNumbers(model.trainableWeights),
     // Originals that layers keep of trainable weights are not parameters of the model.
     totalParameters: sites.reduce((sum, {layer}) => sum + parametersOf(layer), 0),
+    ...(streamedBytes > 0 && {streamedBytes}),
   });
 }
 
@@ -169,6 +174,7 @@ function format({
   unsaved,
   trainableParameters,
   totalParameters,
+  streamedBytes = 0,
 }: Omit<LoRASummary, 'toString'>): string {
   const withNorms = rows.some(({deltaNorm}) => deltaNorm !== undefined);
   const table = [
@@ -190,6 +196,7 @@ function format({
     ...(trainable.length > 0 ? [`trained in full: ${trainable.join(', ')}`] : []),
     ...(biases.length > 0 ? [`bias trained: ${biases.join(', ')}`] : []),
     ...unsaved.map(({path, className, reason}) => `not in the adapter: ${path} (${className}): ${reason}`),
+    ...(streamedBytes > 0 ? [`streamed from the file: ${count(streamedBytes)} bytes`] : []),
     countsLine(trainableParameters, totalParameters),
   ].join('\n');
 }

@@ -1,6 +1,18 @@
+/** Bytes that stay where they are and are read synchronously, such as those of an open file. */
+export interface RandomAccess {
+  /** How many bytes there are. */
+  readonly size: number;
+  /** Reads bytes from `begin` on into `target`. Returns how many: fewer than `target` has only at the end. */
+  read(target: Uint8Array, begin: number): number;
+  /** Is called once, when nothing will be read any more. */
+  close(): void;
+}
+
 /** Node's access to files by paths and `file:` URLs. */
 export interface LocalFiles {
   open(place: string): Promise<Blob>;
+  /** Opens a file, by its path or descriptor, that is read until it is closed, and refused once it has changed. */
+  openForReads(place: string | number): RandomAccess;
   /** The paths of what is in a folder; `undefined` if it is none. */
   list(place: string): Promise<string[] | undefined>;
   /** The two files of a PEFT adapter in a folder, of one save. */

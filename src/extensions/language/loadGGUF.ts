@@ -1,23 +1,26 @@
 import * as tf from '@tensorflow/tfjs';
 import {partsLoaded} from '../../backends/shared/backendParts';
 import {
+  checkCount,
   checkOptions,
   damagedError,
+  faultsOf,
   type KnownOptions,
   kindOf,
   LoRAError,
+  show,
   showShape,
   throwFaults,
+  unsupportedError,
 } from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
-import {type BlockMatrix, packedSize} from '../quantized/formats/blockMatrix';
-import {dequantize} from '../quantized/formats/formats';
-import {BLOCKS} from '../quantized/layers/blockLayer';
 import {QuantizedDense} from '../quantized/layers/quantizedDense';
 import {QuantizedEmbedding} from '../quantized/layers/quantizedEmbedding';
 import {checkLimits, type LoadOptions} from '../../core/storage/limits';
 import {withHubName} from '../../core/storage/hubName';
 import {readerOf, type StreamSource} from '../../core/storage/sources';
+import {ByteReader} from '../../platform/formats/byteReader';
+import type {StreamedFile} from '../quantized/streamed/streamedFile';
 import {withoutResidue} from '../../platform/tfjs/engine';
 import {chooseArchitecture} from '../transformers/load/architectures';
 import {
@@ -27,7 +30,6 @@ import {
   disposeLayers,
   type Making,
   planOf,
-  setWeight,
 } from '../transformers/load/assemble';
 import {HubConfig} from '../transformers/net/hubConfig';
 import {endOf, HUB} from '../transformers/net/hubRecord';
@@ -36,10 +38,12 @@ import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} fr
 import type {GradientCheckpointing} from '../transformers/net/net';
 import type {Expected, NetSources} from '../transformers/net/netSources';
 import {isEnd} from './gguf/endTokens';
+import {fill, isTransposed, valuesOf} from './gguf/fillWeight';
 import {withFactors} from './gguf/rotaryFactors';
 import type {Family} from './gguf/families';
 import {ggufName, type GGUFModel, readConfig} from './gguf/ggufConfig';
-import {type RowOrder, rowOrder} from './gguf/rowOrder';
+import {type GGUFSource, inOrder, openStreamed, placesIn, tensorsFrom} from './gguf/streamedGGUF';
+import {rowOrder} from './gguf/rowOrder';
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
 import type {MetadataValue} from './gguf/headerReader';
 import {tokenizerFiles, type TokenizerFiles} from './gguf/tokenizerFiles';
@@ -56,7 +60,21 @@ export interface LoadGGUFOptions<T = Tokenizer> extends LoadOptions, CallOptions
   quantized?: boolean;
   /** Whether to recompute activations during training, as in `loadTransformer`. Default: false. */
   gradientCheckpointing?: boolean | 'most';
+  /**
+   * Where quantized and 16-bit matrices are: in memory, or in their file, from which each block of the model is read
+   * when it is computed. The results are the same to the last bit. Streamed weights need the wasm backend, and a source
+   * that can be read synchronously ({@link RandomAccessSource}). Default: 'memory'.
+   */
+  weights?: 'memory' | 'streamed';
+  /**
+   * For streamed weights: up to how many bytes operations may read that need all of them, such as `mergeLoRA` and
+   * `save`. Default: 268,435,456.
+   */
+  maxReadBytes?: number;
 }
+
+/** Operations that need all values read no more of a file than that, unless they are asked to. */
+const MAX_READ_BYTES = 2 ** 28;
 
 /** The language model of a GGUF file. */
 export interface LoadedModel {
@@ -74,6 +92,7 @@ export interface LoadedGGUF<T = Tokenizer> extends LoadedModel, TokenizerFiles {
 
 const OPTIONS: KnownOptions<LoadGGUFOptions> = {
   ...{tokenizer: true, Tokenizer: true, Template: true, quantized: true, gradientCheckpointing: true},
+  ...{weights: true, maxReadBytes: true},
   ...{maxBytes: true, signal: true, onProgress: true},
 };
 
@@ -92,7 +111,7 @@ const OF_TOKENIZER = ['tokenizer.ggml.scores', 'tokenizer.ggml.merges'];
  * `@huggingface/tokenizers` makes the tokenizer, and `@huggingface/jinja` renders its chat template. Both are optional
  * peer dependencies, imported when needed. Pass other classes as `Tokenizer` and `Template`.
  *
- * @param source bytes, a `Blob`, a `Response`, or a URL; in Node a path too.
+ * @param source bytes, a `Blob`, a `Response`, or a URL; in Node a path too. For streamed weights see `weights`.
  * @param options whether to keep quantized weights, the tokenizer classes, and progress.
  * @returns the model, its tokenizer and its config, and the tokenizer's files in the hub's form.
  * @throws LoRAError `ERR_DAMAGED` if the file is no GGUF file or incomplete, or its tensors do not fit its settings;
@@ -104,15 +123,15 @@ const OF_TOKENIZER = ['tokenizer.ggml.scores', 'tokenizer.ggml.merges'];
  * @experimental
  */
 export async function loadGGUF(
-  source: StreamSource | PromiseLike<StreamSource>,
+  source: GGUFSource | PromiseLike<GGUFSource>,
   options: LoadGGUFOptions<unknown> & {tokenizer: false},
 ): Promise<LoadedModel>;
 export async function loadGGUF<T = Tokenizer>(
-  source: StreamSource | PromiseLike<StreamSource>,
+  source: GGUFSource | PromiseLike<GGUFSource>,
   options?: LoadGGUFOptions<T>,
 ): Promise<LoadedGGUF<T>>;
 export async function loadGGUF(
-  source: StreamSource | PromiseLike<StreamSource>,
+  source: GGUFSource | PromiseLike<GGUFSource>,
   options: LoadGGUFOptions<unknown> = {},
 ): Promise<LoadedModel & Partial<LoadedGGUF<unknown>>> {
   checkOptions(options, OPTIONS);
@@ -123,14 +142,29 @@ export async function loadGGUF(
     quantized = true,
     gradientCheckpointing = false,
   } = options;
-  const {signal, onProgress, maxBytes} = options;
+  const {signal, onProgress, maxBytes, weights = 'memory', maxReadBytes = MAX_READ_BYTES} = options;
   checkPeerClasses({Tokenizer, Template});
   throwFaults([
     ...Object.entries({tokenizer: hasTokenizer, quantized})
       .filter(([, value]) => typeof value !== 'boolean')
       .map(([name, value]) => `${name} must be true or false, got ${kindOf(value)}.`),
     ...checkpointingFaults(gradientCheckpointing),
+    ...faultsOf(() => {
+      checkCount('maxReadBytes', maxReadBytes, 0);
+    }),
+    ...(['memory', 'streamed'].includes(weights)
+      ? []
+      : [`weights must be 'memory' or 'streamed', got ${show(weights)}.`]),
+    ...(weights === 'streamed' && !quantized
+      ? ["{quantized: false} needs all weights in float32, in memory: leave out {weights: 'streamed'} for it."]
+      : []),
   ]);
+  if (weights === 'streamed' && tf.getBackend() !== 'wasm') {
+    throw unsupportedError(
+      `Streamed weights need the wasm backend, whose kernels read what they compute with; the current one is ` +
+        `${tf.getBackend()}, which would hold all of them. Set wasm before you load the model.`,
+    );
+  }
   if (!hasTokenizer && (Tokenizer ?? Template) !== undefined) {
     throw new LoRAError('Tokenizer and Template have no effect with {tokenizer: false}. Leave one of them out.');
   }
@@ -139,16 +173,23 @@ export async function loadGGUF(
   checkLimits(limits);
   throwIfAborted(signal);
   await partsLoaded();
-  const reader = await readerOf(source, limits).catch((error: unknown) => {
-    throw withHubName(error, source);
-  });
+  const streamed = weights === 'streamed' ? await openStreamed(source, limits, maxReadBytes) : undefined;
+  const reader =
+    streamed === undefined
+      ? await readerOf(source as StreamSource, limits).catch((error: unknown) => {
+          throw withHubName(error, source);
+        })
+      : new ByteReader(inOrder(streamed));
   try {
     const file = await openGGUF(reader, hasTokenizer ? [...OF_FACTS, ...OF_TOKENIZER] : OF_FACTS);
     const read = readConfig(file);
     const facts = factsOf(file);
     const files = hasTokenizer ? tokenizerFiles(file.metadata, read.config.vocab_size as number) : undefined;
     const tokenizer = files && (await makeTokenizer({...files, template: facts.template}, {Tokenizer, Template}));
-    const {model, config} = await modelOf(file, read, {quantized, gradientCheckpointing, call: {signal, onProgress}});
+    const {model, config} = await modelOf(file, read, {
+      ...{quantized, gradientCheckpointing, streamed},
+      call: {signal, onProgress},
+    });
     model.setUserDefinedMetadata({[LANGUAGE]: facts, [HUB]: {config, ...endOf(model, 'tokens')}});
     return {model, config, ...(files && {...files, tokenizer})};
   } catch (error) {
@@ -175,13 +216,14 @@ function factsOf({metadata}: GGUFFile): LanguageFacts {
 interface Building {
   quantized: boolean;
   gradientCheckpointing: GradientCheckpointing;
+  streamed: StreamedFile | undefined;
   call: CallOptions;
 }
 
 async function modelOf(
   file: GGUFFile,
   read: GGUFModel,
-  {quantized, gradientCheckpointing, call}: Building,
+  {quantized, gradientCheckpointing, streamed, call}: Building,
 ): Promise<LoadedModel> {
   const {family, used} = read;
   const tensors = new Map(file.tensors.map(tensor => [tensor.name, tensor]));
@@ -190,13 +232,29 @@ async function modelOf(
     const tensor = find(fileName);
     return quantized && tensor !== undefined && tensor.format.name !== 'F32' ? tensor : undefined;
   };
+  const places =
+    streamed &&
+    placesIn(
+      streamed,
+      file.tensors,
+      ({shape, format}) => shape.length === 2 && format.name !== 'F32',
+      name => rowOrder(family, name, read.config),
+    );
+  /** The tensors that stay in the file. */
+  const inFile = new Set<string>();
   const sources: NetSources = {
     tied: true,
     has: fileName => find(fileName) !== undefined,
     make: (fileName, className, args) => {
       const tensor = inBlocks(fileName);
       const config = {...args, blocks: {name: tensor?.format.name ?? 'F32'}};
-      return tensor && (className === 'Dense' ? new QuantizedDense(config) : new QuantizedEmbedding(config));
+      const layer = tensor && (className === 'Dense' ? new QuantizedDense(config) : new QuantizedEmbedding(config));
+      const place = tensor && places?.get(tensor.name);
+      if (layer !== undefined && place !== undefined) {
+        layer.place = place;
+        inFile.add(tensor?.name ?? '');
+      }
+      return layer;
     },
   };
   const making = await makingOf(read.config, sources);
@@ -208,9 +266,12 @@ async function modelOf(
   const {expected} = planOf(making);
   making.config.check();
   const wanted = match(file, expected, family, used);
-  const held = expected.map(({fileName, shape}) => inBlocks(fileName)?.bytes ?? 4 * tf.util.sizeFromShape(shape));
+  const held = expected.map(({fileName, shape}) => {
+    const tensor = inBlocks(fileName);
+    return places?.has(tensor?.name ?? '') ? 0 : (tensor?.bytes ?? 4 * tf.util.sizeFromShape(shape));
+  });
   checkRoom(
-    held.reduce((sum, bytes) => sum + bytes, 0),
+    held.reduce((sum, bytes) => sum + bytes, streamed?.largestRun ?? 0),
     'as they are held',
   );
   let built: ReturnType<typeof buildModel> | undefined;
@@ -238,7 +299,8 @@ async function modelOf(
     const progress = {total: file.tensors.reduce((sum, {bytes}) => sum + bytes, 0), what: 'loading weights, in bytes'};
     const step = stepsOf(call);
     let done = 0;
-    for await (const [tensor, bytes] of file.read()) {
+    const tensorBytes = streamed ? tensorsFrom(streamed, file.tensors, {first: used, inFile}) : file.read();
+    for await (const [tensor, bytes] of tensorBytes) {
       await step({done, ...progress});
       done += bytes.length;
       if (used.includes(tensor.name)) {
@@ -251,6 +313,11 @@ async function modelOf(
       }
     }
     await step({done, ...progress});
+    if (streamed !== undefined && inFile.size === 0) {
+      throw unsupportedError(
+        "The file has no matrices in quantized or 16-bit formats, so that {weights: 'streamed'} has no effect.",
+      );
+    }
     const {model} = built as unknown as ReturnType<typeof buildModel>;
     return {model, config: withFactors(read.config, factors)};
   } catch (error) {
@@ -297,69 +364,7 @@ function match(
   return wanted;
 }
 
-/** Whether the hub stores a matrix as `[in, out]`; GGUF never does. */
-function isTransposed({weight, axes, shape}: Expected): boolean {
-  return weight === 'kernel' && axes === undefined && shape.length === 2;
-}
-
 /** GGUF files leave out the axis of one channel that the kernels of a convolution of each channel have. */
 function storedShape({shape}: Expected): number[] {
   return shape.length === 3 ? shape.filter((_, axis) => axis !== 1) : shape;
-}
-
-function fill(
-  layers: ReadonlyMap<string, tf.layers.Layer>,
-  weight: Expected,
-  tensor: GGUFTensor,
-  bytes: Uint8Array<ArrayBuffer>,
-  {order, family}: {order: RowOrder | undefined; family: Family},
-): void {
-  const [rows = 1, width = 1] = tensor.shape;
-  const layer = layers.get(weight.layer);
-  tf.tidy(() => {
-    if (tensor.shape.length === 2 && (layer instanceof QuantizedDense || layer instanceof QuantizedEmbedding)) {
-      const inOrder = order === undefined ? bytes : inHubOrder(bytes, rows, order);
-      const matrix: BlockMatrix = {format: tensor.format, rows, width};
-      const packed = packedIntegers(inOrder, packedSize(matrix));
-      setWeight(layers, {...weight, weight: BLOCKS}, () => tf.tensor1d(packed, 'int32'));
-      return;
-    }
-    const values = valuesOf(tensor, bytes);
-    const inOrder =
-      order === undefined
-        ? values
-        : new Float32Array(
-            inHubOrder(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), rows, order).buffer,
-          );
-    setWeight(layers, weight, () => {
-      const stored = tf.tensor(inOrder, isTransposed(weight) ? [...tensor.shape] : weight.shape, 'float32');
-      const value = isTransposed(weight) || weight.axes !== undefined ? tf.transpose(stored) : stored;
-      return family.addedOne === true && weight.weight === 'gamma' ? tf.sub(value, 1) : value;
-    });
-  });
-}
-
-function valuesOf({shape, format}: GGUFTensor, bytes: Uint8Array): Float32Array<ArrayBuffer> {
-  const values = new Float32Array(tf.util.sizeFromShape([...shape]));
-  dequantize(format, bytes, 0, values.length / format.numbers, values);
-  return values;
-}
-
-/** Returns bytes as 32-bit integers, padded with zeros. */
-function packedIntegers(bytes: Uint8Array<ArrayBuffer>, count: number): Int32Array {
-  if (bytes.length === 4 * count && bytes.byteOffset % 4 === 0) {
-    return new Int32Array(bytes.buffer, bytes.byteOffset, count);
-  }
-  const packed = new Int32Array(count);
-  new Uint8Array(packed.buffer).set(bytes);
-  return packed;
-}
-
-function inHubOrder(bytes: Uint8Array, rows: number, order: RowOrder): Uint8Array<ArrayBuffer> {
-  const rowSize = bytes.length / rows;
-  const out = new Uint8Array(bytes.length);
-  for (let row = 0; row < rows; row++) {
-    out.set(bytes.subarray(row * rowSize, (row + 1) * rowSize), order(row, rows) * rowSize);
-  }
-  return out;
 }

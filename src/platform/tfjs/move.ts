@@ -1,9 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Step} from '../signals';
 
+/** A backend of tensors that are computed or read when they are needed. */
+interface MovingBackend extends tf.KernelBackend {
+  /** Whether its tensors stay where they are. Throws if the current backend cannot use them there. */
+  stay?(): boolean;
+}
+
 /** The location of values in tfjs, and the shape of the tensor that had them first. */
 interface DataInfo {
-  backend: tf.KernelBackend;
+  backend: MovingBackend;
   shape: number[];
 }
 
@@ -23,7 +29,10 @@ export async function bringHere(tensors: readonly tf.Tensor[], step: Step = () =
   const engine = tf.engine() as unknown as Engine;
   const here = tf.backend();
   const infoOf = ({dataId}: tf.Tensor) => engine.state.tensorInfo.get(dataId);
-  const elsewhere = tensors.filter(tensor => !tensor.isDisposed && infoOf(tensor)?.backend !== here);
+  const elsewhere = tensors.filter(tensor => {
+    const backend: MovingBackend | undefined = tensor.isDisposed ? here : infoOf(tensor)?.backend;
+    return backend !== here && backend?.stay?.() !== true;
+  });
   let done = 0;
   const report = () => step({done, total: elsewhere.length, what: 'reading tensors'});
   await report();

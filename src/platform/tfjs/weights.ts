@@ -24,6 +24,8 @@ export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariab
 /** A variable with packed values: it holds more parameters than values. */
 export interface PackedVariable extends tf.LayerVariable {
   parameters?: number;
+  /** How many bytes of its value stay in a file. */
+  bytesInFile?(): number;
 }
 
 /** How many parameters variables hold. Counts a repeated variable once. */

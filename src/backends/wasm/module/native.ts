@@ -22,6 +22,13 @@ interface Internals {
   getMemoryOffset?(dataId: tf.DataId): number;
 }
 
+/** Memory of the module: what was allocated, and the aligned address in it. */
+export interface Allocation {
+  readonly begin: number;
+  readonly address: number;
+  readonly bytes: number;
+}
+
 /** The functions of another module. */
 export interface AddedFunctions<Functions> {
   readonly functions: Functions;
@@ -190,6 +197,16 @@ export class Native {
     });
   }
 
+  /** Memory that stays until `free`. */
+  allocate(bytes: number): Allocation {
+    const begin = this.module._malloc(bytes + LINE) >>> 0;
+    return {begin, address: aligned(begin), bytes};
+  }
+
+  free({begin}: Allocation): void {
+    this.module._free(begin);
+  }
+
   /** Writes floats to an address in memory. */
   writeFloats(place: number, values: ArrayLike<number>): void {
     new Float32Array(this.memory.buffer, place, values.length).set(values);
@@ -198,6 +215,11 @@ export class Native {
   /** Writes integers to an address in memory. */
   writeIntegers(place: number, values: ArrayLike<number>): void {
     new Int32Array(this.memory.buffer, place, values.length).set(values);
+  }
+
+  /** The bytes at an address in memory. The view is valid until memory is next allocated. */
+  bytes(place: number, count: number): Uint8Array {
+    return new Uint8Array(this.memory.buffer, place, count);
   }
 
   /** Copies bytes from one address in memory to another. */

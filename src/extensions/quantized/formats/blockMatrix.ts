@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type BlockFormat, dequantize} from './formats';
+import {placeOf} from '../streamed/streamedBlocks';
+import {readRowsAt} from '../streamed/streamedFile';
 import {BLOCK, type Quantize} from './quantize';
 
 /**
@@ -26,6 +28,18 @@ export function packedSize(matrix: BlockMatrix): number {
 export function bytesOf(blocks: tf.Tensor): Uint8Array {
   const packed = blocks.dataSync();
   return new Uint8Array(packed.buffer, packed.byteOffset, packed.byteLength);
+}
+
+/** Returns `count` rows of a tensor of blocks as floats, `[count, width]`. Of one in a file, only they are read. */
+export function rowsOf(blocks: tf.Tensor, matrix: BlockMatrix, first: number, count: number): Float32Array {
+  const place = placeOf(blocks);
+  if (place === undefined) {
+    return readRows(matrix, bytesOf(blocks), first, count);
+  }
+  const size = rowBytes(matrix);
+  const bytes = new Uint8Array(count * size);
+  readRowsAt(place, size, first, bytes);
+  return readRows(matrix, bytes, 0, count);
 }
 
 /** Returns `count` rows from row `first` on as floats, `[count, width]`. */

@@ -22,10 +22,12 @@ import type {KernelLayer} from '../../../platform/tfjs/layerFields';
 import {stockClass} from '../../../platform/tfjs/stockClass';
 import {countNumbers, namedWeights, type PackedVariable, replaceValue} from '../../../platform/tfjs/weights';
 import {appendRows} from '../formats/appendRows';
-import {type BlockMatrix, bytesOf, packedSize, readRows} from '../formats/blockMatrix';
+import {type BlockMatrix, bytesOf, packedSize, rowsOf} from '../formats/blockMatrix';
 import {type BlockFormat, type BlockFormatName, FORMAT_NAMES, formatNamed} from '../formats/formats';
 import {quantizedKernels} from '../kernels/quantizedKernels';
 import {blockProduct, wholeMatrix} from '../ops/blockOps';
+import {isStreaming, placeOf, streamedBlocks} from '../streamed/streamedBlocks';
+import type {Place} from '../streamed/streamedFile';
 
 /** What the config of a quantized layer has in addition to that of the stock layer. */
 export interface BlockArgs {
@@ -69,6 +71,8 @@ interface BiasFields {
 
 /** The methods that a class of quantized layers builds its weights with. */
 export interface BuiltInBlocks extends BlockLayer {
+  /** Where the blocks are, if the layer is to be built with those of a file. */
+  place: Place | undefined;
   /** Adds the weight of blocks for a matrix `[rows, width]`. */
   addBlocks(rows: number, width: number): void;
   /** Adds the bias, if the layer has one. */
@@ -85,6 +89,7 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
   return class extends stockClass(stock) implements BuiltInBlocks {
     blocks!: PackedVariable;
     matrix!: BlockMatrix;
+    place: Place | undefined;
     readonly whyUntrained = IN_BLOCKS;
     readonly format: BlockFormat;
 
@@ -96,9 +101,18 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
     addBlocks(rows: number, width: number): void {
       this.matrix = {format: this.format, rows, width};
       quantizedKernels(this.format); // starts the trial of the kernels, if they need one
-      const zeros = tf.initializers.zeros();
-      this.blocks = this.addWeight(BLOCKS, [packedSize(this.matrix)], 'int32', zeros, undefined, false);
+      const {place} = this;
+      const size = packedSize(this.matrix);
+      // Blocks of a file, or of a model that has such, are not held, not even as zeros until they get their values.
+      const initializer =
+        place !== undefined || isStreaming()
+          ? ({apply: () => streamedBlocks(place, size)} as unknown as ReturnType<typeof tf.initializers.zeros>)
+          : tf.initializers.zeros();
+      // tfjs asks the last argument for the initializer of a layer that is about to be loaded.
+      const untrained = [undefined, false, undefined] as const;
+      this.blocks = this.addWeight(BLOCKS, [size], 'int32', initializer, ...untrained, () => initializer);
       this.blocks.parameters = rows * width;
+      this.blocks.bytesInFile = () => placeOf(this.blocks.read())?.bytes ?? 0;
     }
 
     addBias(count: number): void {
@@ -109,6 +123,12 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
     }
 
     withRows(means: readonly (readonly number[])[]): {name: string; value: tf.Tensor} {
+      if (placeOf(this.blocks.read()) !== undefined) {
+        throw unsupportedError(
+          `Layer "${this.name}" has streamed weights, which get no further rows. Load the model without {weights: ` +
+            "'streamed'} to add tokens.",
+        );
+      }
       return {name: BLOCKS, value: tf.tensor1d(appendRows(this.matrix, bytesOf(this.blocks.read()), means), 'int32')};
     }
 
@@ -214,10 +234,10 @@ function asNumbers(
     });
   const {rows, width} = matrix;
   const valuesAt = (positions: readonly number[]) => {
-    const bytes = bytesOf(blocks.read());
+    const held = blocks.read();
     return positions.map(at => {
       const [row, column] = transposed ? [at % rows, Math.floor(at / rows)] : [Math.floor(at / width), at % width];
-      return readRows(matrix, bytes, row, 1)[column] ?? 0;
+      return rowsOf(held, matrix, row, 1)[column] ?? 0;
     });
   };
   const packed = {holder: blocks, valuesAt};

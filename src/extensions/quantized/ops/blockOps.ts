@@ -4,7 +4,7 @@ import {capabilities} from '../../../backends/shared/capabilities';
 import {embeddingOp} from '../../../core/ops/embedding';
 import {type Linear, product} from '../../../core/ops/factors';
 import {denseOp} from '../../../core/ops/linear';
-import {type BlockMatrix, bytesOf, readRows} from '../formats/blockMatrix';
+import {type BlockMatrix, bytesOf, readRows, rowsOf} from '../formats/blockMatrix';
 import {quantizedKernels} from '../kernels/quantizedKernels';
 
 // Operations with a frozen quantized matrix, which is never unpacked as a whole: our kernels unpack what they multiply
@@ -73,9 +73,8 @@ function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.
   if (looked !== undefined) {
     return looked;
   }
-  const bytes = bytesOf(blocks);
   const values = new Float32Array(rows.length * matrix.width);
-  rows.forEach((row, i) => values.set(readRows(matrix, bytes, row, 1), i * matrix.width));
+  rows.forEach((row, i) => values.set(rowsOf(blocks, matrix, row, 1), i * matrix.width));
   return tf.tensor2d(values, [rows.length, matrix.width]);
 }
 
@@ -104,7 +103,7 @@ function inPieces<T extends tf.Tensor>(
   const most = Math.max(1, Math.floor((kernels?.unpack ? CARD_PIECE : PIECE) / matrix.width));
   const rowsBetween = (first: number, count: number) =>
     kernels?.unpack?.(blocks, matrix, first, count) ??
-    tf.tensor2d(readRows(matrix, bytesOf(blocks), first, count), [count, matrix.width]);
+    tf.tensor2d(rowsOf(blocks, matrix, first, count), [count, matrix.width]);
   const results: T[] = [];
   for (let first = 0; first < matrix.rows; first += most) {
     const count = Math.min(most, matrix.rows - first);

@@ -5,9 +5,12 @@ import type {AddedFunctions, Native} from '../../../../backends/wasm/module/nati
 import {BLOCK, DEPTH, panelBytes, PANEL_ROW} from '../../../../backends/wasm/module/products';
 import {type BlockMatrix, rowBytes} from '../../formats/blockMatrix';
 import {areActivationsRounded} from '../activations';
+import {placeOf} from '../../streamed/streamedBlocks';
+import {readRowsAt} from '../../streamed/streamedFile';
 import type {QuantizedKernels} from '../quantizedKernels';
 import {agrees} from './agrees';
 import {QUANTIZED_BINARY} from './binary';
+import {withRows} from './blocksInHeap';
 import {type QuantizedFunctions, MODULE_FORMATS, ROUNDED_FORMATS, roundedBytes, sumBytes} from './functions';
 
 /** By wasm memory. */
@@ -62,8 +65,18 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
       takes: matrix => sourceOf(matrix) !== undefined,
       multiply: (x, targets) => {
         const [{matrix}] = targets as [(typeof targets)[0]];
-        const placed = targets.map(({blocks, matrix: {rows}, to}) => ({from: native.at(blocks), rows, to}));
-        fewRows(native, added, [x, 1], matrix, sourceOf(matrix) as Source, placed);
+        const source = sourceOf(matrix) as Source;
+        if (targets.every(({blocks}) => placeOf(blocks) === undefined)) {
+          const placed = targets.map(({blocks, matrix: {rows}, to}) => ({from: native.at(blocks), rows, to}));
+          fewRows(native, added, [x, 1], matrix, source, placed);
+          return;
+        }
+        // One after the other: only one of them needs to be in memory.
+        for (const {blocks, matrix: streamed, to} of targets) {
+          withRows(native, blocks, [streamed.rows, source.stride], 1, (from, first, rows) => {
+            fewRows(native, added, [x, 1], streamed, source, [{from, rows, to: to + 4 * first}]);
+          });
+        }
       },
     },
     multiplyBack: (dz, blocks, matrix) => {
@@ -87,14 +100,14 @@ function mannerOf(
   return {rounds, isFew: rounds || count <= (numbers > 1 ? FEW.blocks : FEW.floats)};
 }
 
-/** `x·Wᵀ` of a few rows with matrices of one format and width, each result contiguous. */
+/** `x·Wᵀ` of a few rows with matrices of one format and width. A result's rows are `step` values apart. */
 function fewRows(
   native: Native,
   {functions, beside}: AddedFunctions<QuantizedFunctions>,
   [x, count]: readonly [address: number, rows: number],
   matrix: BlockMatrix,
   source: Source,
-  targets: readonly {from: number; rows: number; to: number}[],
+  targets: readonly {from: number; rows: number; to: number; step?: number}[],
 ): void {
   const {width} = matrix;
   const {format, stride, parts} = source;
@@ -114,11 +127,11 @@ function fewRows(
   native.runParts(native.partsOf(all, 1, count * BY_UNPACKED * all * width), (thread, piece) => {
     const added = beside(thread);
     let begin = -piece.first;
-    for (const {from, rows, to} of targets) {
+    for (const {from, rows, to, step = rows} of targets) {
       const low = Math.max(0, -begin);
       const some = Math.min(rows, piece.size - begin) - low;
       for (let i = 0; some > 0 && i < count; i++) {
-        const [row, target] = [first + i * size, to + 4 * (low + i * rows)];
+        const [row, target] = [first + i * size, to + 4 * (low + i * step)];
         if (rounds) {
           added.multiplyRounded(format, from + low * stride, stride, some, parts, row, target);
         } else {
@@ -147,29 +160,33 @@ function product(
   const {beside} = added;
   const [count] = x.shape;
   const out = native.output([count, rows]);
-  const [from, a, c] = [native.at(blocks), native.at(x), native.at(out)];
+  const [a, c] = [native.at(x), native.at(out)];
   if (mannerOf(count, matrix, source).isFew) {
-    fewRows(native, added, [a, count], matrix, source, [{from, rows, to: c}]);
+    withRows(native, blocks, [rows, stride], 1, (from, first, some) => {
+      fewRows(native, added, [a, count], matrix, source, [{from, rows: some, to: c + 4 * first, step: rows}]);
+    });
     return out;
   }
   const padded = 4 * PART * parts;
   const panel = width * PANEL_ROW;
   const most = 8 * Math.max(1, Math.floor(PANELS / panel));
-  const pieces = native.partsOf(Math.ceil(rows / 8), 1, (count + BY_UNPACKED) * rows * width);
-  const addresses = native.reserve(...pieces.flatMap(() => [panelBytes(width, most), 8 * padded]));
-  native.runParts(pieces, (thread, piece, i) => {
-    const [panels = 0, unpacked = 0] = addresses.slice(2 * i);
-    const end = Math.min(rows, 8 * (piece.first + piece.size));
-    for (let begin = 8 * piece.first; begin < end; begin += most) {
-      const these = Math.min(most, end - begin);
-      for (let at = 0; at < these; at += 8) {
-        const some = Math.min(8, these - at);
-        beside(thread).unpackRows(format, from + (begin + at) * stride, stride, some, parts, unpacked);
-        thread.packColumns(unpacked, padded, width, some, panels + (at / 8) * panel, panel);
+  withRows(native, blocks, [rows, stride], 8, (from, first, size) => {
+    const pieces = native.partsOf(Math.ceil(size / 8), 1, (count + BY_UNPACKED) * size * width);
+    const addresses = native.reserve(...pieces.flatMap(() => [panelBytes(width, most), 8 * padded]));
+    native.runParts(pieces, (thread, piece, i) => {
+      const [panels = 0, unpacked = 0] = addresses.slice(2 * i);
+      const end = Math.min(size, 8 * (piece.first + piece.size));
+      for (let begin = 8 * piece.first; begin < end; begin += most) {
+        const these = Math.min(most, end - begin);
+        for (let at = 0; at < these; at += 8) {
+          const some = Math.min(8, these - at);
+          beside(thread).unpackRows(format, from + (begin + at) * stride, stride, some, parts, unpacked);
+          thread.packColumns(unpacked, padded, width, some, panels + (at / 8) * panel, panel);
+        }
+        const target = c + 4 * (first + begin);
+        multiplyPanels(thread, {m: count, k: width, n: these}, [a, 4 * width], panels, [target, 4 * rows]);
       }
-      const target = c + 4 * begin;
-      multiplyPanels(thread, {m: count, k: width, n: these}, [a, 4 * width], panels, [target, 4 * rows]);
-    }
+    });
   });
   return out;
 }
@@ -185,27 +202,30 @@ function productBack(
 ): tf.TensorInfo {
   const [count] = dz.shape;
   const out = native.output([count, width]);
-  const [from, a, c] = [native.at(blocks), native.at(dz), native.at(out)];
+  const [a, c] = [native.at(dz), native.at(out)];
   /** Size of the four panels of a part. */
   const bytes = panelBytes(Math.min(DEPTH, rows), PART);
   const most = Math.max(1, Math.floor(PANELS / bytes));
-  const pieces = native.partsOf(parts, 1, (count + BY_UNPACKED) * rows * width);
-  const addresses = native.reserve(...pieces.map(() => bytes * Math.min(most, parts)));
-  native.runParts(pieces, (thread, piece, i) => {
-    const panels = addresses[i] as number;
-    const end = piece.first + piece.size;
-    for (let top = 0; top < rows; top += DEPTH) {
-      const depth = Math.min(DEPTH, rows - top);
-      for (let first = piece.first; first < end; first += most) {
-        const these = Math.min(most, end - first);
-        const [begin, panel] = [from + top * stride, depth * PANEL_ROW];
-        beside(thread).unpackColumns(format, begin, stride, depth, first, these, panels, panel);
-        const columns = Math.min(PART * these, width - PART * first);
-        const target = c + 4 * PART * first;
-        const product = {m: count, k: depth, n: columns};
-        multiplyPanels(thread, product, [a + 4 * top, 4 * rows], panels, [target, 4 * width], BLOCK, top > 0);
+  withRows(native, blocks, [rows, stride], DEPTH, (from, firstRow, size) => {
+    const pieces = native.partsOf(parts, 1, (count + BY_UNPACKED) * size * width);
+    const addresses = native.reserve(...pieces.map(() => bytes * Math.min(most, parts)));
+    native.runParts(pieces, (thread, piece, i) => {
+      const panels = addresses[i] as number;
+      const end = piece.first + piece.size;
+      for (let top = 0; top < size; top += DEPTH) {
+        const depth = Math.min(DEPTH, size - top);
+        const row = firstRow + top;
+        for (let first = piece.first; first < end; first += most) {
+          const these = Math.min(most, end - first);
+          const [begin, panel] = [from + top * stride, depth * PANEL_ROW];
+          beside(thread).unpackColumns(format, begin, stride, depth, first, these, panels, panel);
+          const columns = Math.min(PART * these, width - PART * first);
+          const target = c + 4 * PART * first;
+          const product = {m: count, k: depth, n: columns};
+          multiplyPanels(thread, product, [a + 4 * row, 4 * rows], panels, [target, 4 * width], BLOCK, row > 0);
+        }
       }
-    }
+    });
   });
   return out;
 }
@@ -238,10 +258,25 @@ function lookUp(
   {format, stride, parts}: Source,
 ): tf.TensorInfo {
   const out = native.output([rows.length, width]);
-  const [from, target] = [native.at(blocks), native.at(out)];
-  const [numbers = 0] = native.reserve(4 * PART * parts);
+  const target = native.at(out);
+  const place = placeOf(blocks);
+  const from = place === undefined ? native.at(blocks) : 0;
+  const [numbers = 0, packed = 0] = native.reserve(4 * PART * parts, place === undefined ? 0 : stride);
+  /** Rows that were read → where they are in the result. A text repeats tokens. */
+  const earlier = new Map<number, number>();
   for (let i = 0; i < rows.length; i++) {
-    functions.unpackRows(format, from + (rows[i] as number) * stride, stride, 1, parts, numbers);
+    const row = rows[i] as number;
+    const same = earlier.get(row);
+    if (same !== undefined) {
+      native.copy(target + 4 * i * width, target + 4 * same * width, 4 * width);
+      continue;
+    }
+    if (place !== undefined) {
+      earlier.set(row, i);
+      readRowsAt(place, stride, row, native.bytes(packed, stride));
+    }
+    const address = place === undefined ? from + row * stride : packed;
+    functions.unpackRows(format, address, stride, 1, parts, numbers);
     native.copy(target + 4 * i * width, numbers, 4 * width);
   }
   return out;
