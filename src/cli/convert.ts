@@ -1,7 +1,7 @@
 import {fileHandler} from '../node';
 import {toONNX} from '../onnx';
 import {type Arguments, type Command, nameOf, required, type Terminal, UsageError} from './command';
-import {besideOf, loadBase, MODEL_OPTIONS, readAnyAdapter, register, sourceAt} from './sources';
+import {besideOf, isPublished, loadBase, MODEL_OPTIONS, readAnyAdapter, register, sourceAt} from './sources';
 import {ADAPTER_OPTIONS, adapterTarget, checkOut, pathsOf, writeAdapter, writeONNX, writeTo} from './targets';
 
 export const convert: Command = {
@@ -12,7 +12,11 @@ export const convert: Command = {
   run: async (args, terminal) => {
     const [path = ''] = pathsOf(args, 1, 1, 'an adapter or a model');
     const out = required(args, 'out', 'adapter.safetensors');
-    if (out.endsWith('.onnx') || path.endsWith('.onnx')) {
+    const published = sourceAt(path).then(
+      ({kind}) => isPublished(kind),
+      () => false, // the error is for readAnyAdapter, after --out was checked
+    );
+    if (out.endsWith('.onnx') || path.endsWith('.onnx') || (await published)) {
       await convertModel(args, path, out, terminal);
       terminal.out(out);
       return;
@@ -25,20 +29,22 @@ export const convert: Command = {
   },
 };
 
-/** Writes a layers model as an ONNX file, or an ONNX file as a layers model. */
+/** Writes a layers model as an ONNX file, an ONNX file as a layers model, or a published model as either. */
 async function convertModel(args: Arguments, path: string, out: string, terminal: Terminal): Promise<void> {
   const dtype = nameOf(args, 'dtype', ['float32', 'float16']);
   const {kind} = await sourceAt(path);
-  if ((kind === 'ONNX model') === out.endsWith('.onnx') || (kind !== 'ONNX model' && kind !== 'layers model')) {
+  const isONNX = out.endsWith('.onnx');
+  const mayBe = isPublished(kind) || (isONNX ? kind === 'layers model' : kind === 'ONNX model');
+  if (!mayBe) {
     throw new UsageError(`A layers model becomes an .onnx file, and back. ${path} is of another kind, or --out is.`);
   }
-  if (kind === 'ONNX model' && dtype !== undefined) {
+  if (!isONNX && dtype !== undefined) {
     throw new UsageError('--dtype is for the weights of an .onnx file.');
   }
   await checkOut(args, out, 'a model');
   await register(args.values.register);
   const {model} = await loadBase(path, terminal);
-  if (kind === 'layers model') {
+  if (isONNX) {
     const allowNonFinite = args.switches.has('allow-non-finite');
     await writeONNX(await toONNX(model, {...(dtype && {dtype}), allowNonFinite}), args, out, terminal);
     return;

@@ -1,7 +1,7 @@
 import {readdir, stat} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {listed} from '../platform/errors';
+import {listed, unsupportedError} from '../platform/errors';
 import {sizeOf} from '../platform/formats/layout';
 import {decodeSafetensors} from '../platform/formats/decodeSafetensors';
 import {typeOf} from '../extensions/onnx/file/onnxTensor';
@@ -14,7 +14,8 @@ import {read} from '../node/files';
 import {readPEFTFolder} from '../node/peftFolder';
 import {sitesOf} from '../core/rewire/walk';
 import type {Command} from './command';
-import {MODEL_OPTIONS, named, register, type Source, sourceAt} from './sources';
+import {isHub} from '../core/storage/hubName';
+import {isPublished, loadPublished, MODEL_OPTIONS, named, register, type Source, sourceAt} from './sources';
 import {pathsOf} from './targets';
 
 /** The report on one path: facts for `--json`, and a table with notes for people. */
@@ -35,14 +36,23 @@ export const inspect: Command = {
     const entries: Record<string, unknown>[] = [];
     for (const path of paths) {
       const source = await sourceAt(path);
+      const isRemote = isHub(path);
+      if (isRemote && !isPublished(source.kind)) {
+        throw unsupportedError(
+          `inspect describes models of the hub, and ${path} is an ${source.kind}. Download it first.`,
+        );
+      }
       const {facts, rows, notes} = await named(source.path, () => REPORTS[source.kind](source.path));
-      const bytes = await bytesOf(source);
+      const bytes = isRemote ? undefined : await bytesOf(source);
       entries.push({path, kind: source.kind, bytes, ...facts});
       if (!args.switches.has('json')) {
         terminal.out(
-          [`${path}: ${source.kind}, ${count(bytes)} bytes`, ...indented(inColumns(rows)), ...indented(notes), ''].join(
-            '\n',
-          ),
+          [
+            `${path}: ${source.kind}${bytes === undefined ? '' : `, ${count(bytes)} bytes`}`,
+            ...indented(inColumns(rows)),
+            ...indented(notes),
+            '',
+          ].join('\n'),
         );
       }
     }
@@ -58,6 +68,8 @@ const REPORTS: Readonly<Record<Source['kind'], (path: string) => Promise<Report>
   'layers model': async path => modelReport(await loadKerasModel(fileHandler(path))),
   'graph model': async path => graphReport(await tf.loadGraphModel(fileHandler(path))),
   'ONNX model': async path => onnxReport(await openOnnx(await read(path, ''))),
+  'hub model': async path => modelReport(await loadPublished({kind: 'hub model', path})),
+  'GGUF model': async path => modelReport(await loadPublished({kind: 'GGUF model', path})),
 };
 
 function adapterReport({config, tensors}: Adapter): Report {
@@ -185,9 +197,10 @@ function onnxReport({graph, opsets}: OnnxModel): Report {
 }
 
 async function bytesOf({kind, path}: Source): Promise<number> {
+  const isStored = (name: string) => name.startsWith('adapter_') || name.endsWith('.safetensors');
   const files =
-    kind === 'PEFT adapter'
-      ? (await readdir(path)).filter(name => name.startsWith('adapter_')).map(name => join(path, name))
+    kind === 'PEFT adapter' || kind === 'hub model'
+      ? (await readdir(path)).filter(isStored).map(name => join(path, name))
       : [path, ...(path.endsWith('.json') ? await weightFiles(path) : [])];
   return sum(await Promise.all(files.map(async file => (await stat(file)).size)));
 }

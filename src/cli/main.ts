@@ -67,7 +67,8 @@ function usage(commands: Readonly<Record<string, Command>>): string {
     '',
     ...Object.entries(commands).map(([name, {summary}]) => `  ${name.padEnd(8)}  ${summary}`),
     '',
-    'Paths are files or folders: adapters (.safetensors, .json), PEFT folders, layers models, graph models.',
+    'Paths are files, folders, and hf:// addresses: adapters (.safetensors, .json), PEFT folders, models (layers, graph,',
+    '.onnx, .gguf, or a folder with config.json).',
     'tfjs-lora <command> --help lists the options; tfjs-lora --version prints the version.',
   ].join('\n');
 }

@@ -5,7 +5,7 @@ import {kernelsOf, namedBase} from '../core/adapter/base';
 import {sitesOf} from '../core/rewire/walk';
 import {misfitError} from '../platform/errors';
 import {type Command, nameOf, numberOf, required, UsageError} from './command';
-import {keyMapAt, loadBase, MODEL_OPTIONS, readAnyAdapter, register, sourceAt} from './sources';
+import {isPublished, keyMapAt, loadBase, MODEL_OPTIONS, readAnyAdapter, register, sourceAt} from './sources';
 import {checkOut, FORCE_OPTION, pathsOf, writeONNX, writeTo} from './targets';
 
 export const merge: Command = {
@@ -35,7 +35,11 @@ export const merge: Command = {
     }
     const isONNX = out.endsWith('.onnx');
     const kind = dtype === undefined && !isONNX ? undefined : (await sourceAt(basePath)).kind;
-    if (dtype !== undefined && kind !== 'graph model' && !(isONNX && kind === 'layers model')) {
+    if (
+      dtype !== undefined &&
+      kind !== 'graph model' &&
+      !(isONNX && kind !== undefined && (kind === 'layers model' || isPublished(kind)))
+    ) {
       throw new UsageError('--dtype is for the weights of a graph or a new .onnx file. Others keep their type.');
     }
     if (isONNX && kind === 'graph model') {

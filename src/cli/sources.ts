@@ -17,13 +17,17 @@ import {formatError} from '../platform/formats/explained';
 import {FROM_TENSORFLOW, otherFormat} from '../platform/formats/otherFormats';
 import {fromGraphModel} from '../graph';
 import {fromONNX} from '../onnx';
+import {loadGGUF} from '../language';
+import {loadTransformer} from '../transformers';
+import {isHub} from '../core/storage/hubName';
+import {listFolder} from '../core/storage/sources';
 import {read} from '../node/files';
 import {closestTo} from '../platform/closest';
 import type {Arguments, Terminal} from './command';
 
 export interface Source {
-  kind: 'adapter' | 'PEFT adapter' | 'layers model' | 'graph model' | 'ONNX model';
-  /** The file that names the rest, or the folder of a PEFT adapter. */
+  kind: 'adapter' | 'PEFT adapter' | 'layers model' | 'graph model' | 'ONNX model' | 'hub model' | 'GGUF model';
+  /** The file that names the rest, or the folder of a PEFT adapter or a hub model. */
   path: string;
 }
 
@@ -40,12 +44,37 @@ interface ONNXFile {
   externalData: Record<string, string>;
 }
 
+/** Whether a model is published for other programs, and becomes one of tfjs when it is loaded. */
+export function isPublished(kind: Source['kind']): boolean {
+  return kind === 'hub model' || kind === 'GGUF model';
+}
+
+/** What an address of the Hugging Face hub names, which is a file if its name says of which kind. */
+async function hubSource(path: string): Promise<Source> {
+  const kinds = {'.gguf': 'GGUF model', '.onnx': 'ONNX model', '.safetensors': 'adapter', '.json': 'adapter'} as const;
+  const ending = Object.keys(kinds).find(name => path.endsWith(name)) as keyof typeof kinds | undefined;
+  if (ending !== undefined) {
+    return {kind: kinds[ending], path};
+  }
+  const names = ((await listFolder(path, {})) ?? []).map(name => basename(name));
+  if (names.includes('adapter_config.json')) {
+    return {kind: 'PEFT adapter', path};
+  }
+  if (!names.includes('config.json')) {
+    throw notFoundError(`${path} contains neither adapter_config.json nor config.json. Name the file: ${path}/<file>.`);
+  }
+  return {kind: 'hub model', path};
+}
+
 /**
  * Finds out what is under a path.
  *
  * @throws LoRAError if nothing is there, with the closest name, or it is something else.
  */
 export async function sourceAt(path: string): Promise<Source> {
+  if (isHub(path)) {
+    return hubSource(path);
+  }
   const stats = await stat(path).catch(() => undefined);
   if (stats === undefined) {
     const beside = await readdir(dirname(path)).catch((): string[] => []);
@@ -65,8 +94,12 @@ export async function sourceAt(path: string): Promise<Source> {
       throw unsupportedError(`${path} is a SavedModel of TensorFlow. ${FROM_TENSORFLOW}`);
     }
     if (!names.includes('model.json')) {
+      if (names.includes('config.json')) {
+        return {kind: 'hub model', path};
+      }
       throw notFoundError(
-        `${path} contains neither adapter_config.json, as a PEFT adapter does, nor model.json, as a model does.`,
+        `${path} contains neither adapter_config.json, as a PEFT adapter does, nor model.json, as a model does, nor ` +
+          'config.json, as a model of the Hugging Face hub does.',
       );
     }
     return sourceAt(join(path, 'model.json'));
@@ -79,6 +112,9 @@ export async function sourceAt(path: string): Promise<Source> {
   }
   if (path.endsWith('.onnx')) {
     return {kind: 'ONNX model', path};
+  }
+  if (path.endsWith('.gguf')) {
+    return {kind: 'GGUF model', path};
   }
   return {kind: kindOf(path, await read(path, ADVICE)), path};
 }
@@ -140,6 +176,12 @@ export async function loadBase(path: string, {err}: Terminal): Promise<Base> {
     if (source.kind === 'layers model') {
       return {model: await loadKerasModel(fileHandler(source.path))};
     }
+    if (isPublished(source.kind)) {
+      return {model: await loadPublished(source)};
+    }
+    if (source.kind === 'ONNX model' && isHub(path)) {
+      return {model: await fromONNX(path), onnx: {path, externalData: {}}};
+    }
     if (source.kind === 'ONNX model') {
       // A model names files in its own folder alone.
       const names = await readdir(dirname(source.path));
@@ -149,6 +191,12 @@ export async function loadBase(path: string, {err}: Terminal): Promise<Base> {
     const graph = await tf.loadGraphModel(fileHandler(source.path));
     return {model: await fromGraphModel(graph), graph};
   });
+}
+
+/** A hub model or a GGUF model as layers, without its tokenizer. */
+export async function loadPublished({kind, path}: Source): Promise<tf.LayersModel> {
+  const options = {tokenizer: false} as const;
+  return (await (kind === 'GGUF model' ? loadGGUF(path, options) : loadTransformer(path, options))).model;
 }
 
 /**
@@ -161,7 +209,7 @@ export async function readAnyAdapter(path: string, {model, keyMap}: Beside, {err
   const source = await sourceAt(path);
   if (source.kind === 'adapter') {
     err(`Reading the adapter ${source.path}`);
-    return named(source.path, () => loadAdapter(fileHandler(source.path)));
+    return named(source.path, () => loadAdapter(isHub(path) ? path : fileHandler(source.path)));
   }
   if (source.kind !== 'PEFT adapter') {
     throw misfitError(`${path} is a ${source.kind}, not an adapter.`);

@@ -2,6 +2,7 @@ import {mkdir, readdir, realpath, rmdir, stat} from 'node:fs/promises';
 import {basename, dirname, extname, join} from 'node:path';
 import {asLoRAError, LoRAError} from '../platform/errors';
 import {type Adapter, fileHandler, type SafetensorsOptions, saveAdapter, type StoredType} from '../node';
+import {isHub} from '../core/storage/hubName';
 import {replaceFile} from '../node/files';
 import {locked} from '../node/lock';
 import {type Arguments, nameOf, type Terminal, UsageError} from './command';
@@ -58,7 +59,7 @@ function kindOf(format: AdapterTarget['format']): Written {
 }
 
 /** The kinds of output. Whether a model consists of layers or is a graph is known only after reading it. */
-type Written = 'an adapter' | 'an adapter of PEFT' | 'a model';
+type Written = 'an adapter' | 'an adapter of PEFT' | 'a model' | 'a published model';
 
 const KINDS: Readonly<Record<Source['kind'], Written>> = {
   adapter: 'an adapter',
@@ -66,6 +67,8 @@ const KINDS: Readonly<Record<Source['kind'], Written>> = {
   'layers model': 'a model',
   'graph model': 'a model',
   'ONNX model': 'a model',
+  'hub model': 'a published model',
+  'GGUF model': 'a published model',
 };
 
 /**
@@ -77,6 +80,9 @@ const KINDS: Readonly<Record<Source['kind'], Written>> = {
  * @throws LoRAError if it is not.
  */
 export async function checkOut(args: Arguments, out: string, kind: Written): Promise<void> {
+  if (isHub(out)) {
+    throw new UsageError(`Commands read addresses of the hub, and write files and folders. --out is "${out}".`);
+  }
   const stats = await stat(out).catch(() => undefined);
   if (stats === undefined || (stats.isDirectory() && (await readdir(out)).every(name => name.startsWith(CLAIM)))) {
     return;

@@ -4,6 +4,9 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, fileHandler, loadAdapter, loadKerasModel, saveAdapter} from 'tfjs-lora';
 import {main} from '../../src/cli/main';
 import {fromONNX} from '../../src/onnx';
+import {loadTransformer} from '../../src/transformers';
+import {fileOf} from '../extensions/language/ggufFiles';
+import {fixture} from '../extensions/transformers/fixtures';
 import {numbers, random, useBackend} from '../helpers';
 import {stirFactors} from '../models';
 import {temporaryFolder} from '../temporaryFolder';
@@ -500,5 +503,49 @@ describe('docs', () => {
       code: 1,
       out: 'No section contains zebra. Without words, docs lists the pages.',
     });
+  });
+});
+
+describe('published models', () => {
+  const hubFolder = () => {
+    const {config, weights} = fixture('bertClasses');
+    mkdirSync(at('hub'));
+    writeFileSync(at('hub/config.json'), config);
+    writeFileSync(at('hub/model.safetensors'), weights);
+    return at('hub');
+  };
+
+  test('inspect describes a folder of the hub, and a GGUF file', async () => {
+    writeFileSync(at('llama.gguf'), fileOf('llama'));
+    const {code, out, err} = await run('inspect', hubFolder(), at('llama.gguf'));
+    expect({code, err}).toEqual({code: 0, err: ''});
+    expect(out).toContain('hub: hub model, ');
+    expect(out).toContain('llama.gguf: GGUF model, ');
+    expect(out).toMatch(/query +Dense .* yes\n/);
+  });
+
+  test('merge takes a PEFT folder for a folder of the hub, and the result predicts as the adapted model', async () => {
+    const {model: base} = await loadTransformer(hubFolder(), {tokenizer: false});
+    const adapted = applyLoRA(base, {rank: 1, seed: 1});
+    stirFactors(adapted);
+    await saveAdapter(adapted, at('peft'), {format: 'peft'});
+    const {code, err} = await run('merge', at('hub'), at('peft'), '--out', at('merged'));
+    expect({code, err}).toEqual({code: 0, err: expect.stringContaining('Reading the hub model') as string});
+    const merged = await tf.loadLayersModel(fileHandler(at('merged')));
+    const inputs = base.inputs.map(({shape, dtype}) => tf.ones([1, ...shape.slice(1).map(size => size ?? 4)], dtype));
+    const [expected, actual] = [adapted, merged].map(model => numbers(model.predict(inputs) as tf.Tensor));
+    expect(actual).toBeAllClose(expected!);
+  });
+
+  test('convert writes a folder of the hub as an ONNX file or as a layers model', async () => {
+    const hub = hubFolder();
+    expect((await run('convert', hub, '--out', at('bert.onnx'))).code).toBe(0);
+    expect(
+      (await fromONNX(at('bert.onnx'), {inputShapes: {input_ids: [8], attention_mask: [8]}})).outputs,
+    ).toHaveLength(1);
+    expect((await run('convert', hub, '--out', at('layers'))).code).toBe(0);
+    expect((await run('convert', hub, '--out', hub, '--force')).err).toContain('holds a published model');
+    expect((await run('convert', hub, '--out', 'hf://org/copy')).err).toContain('Commands read addresses of the hub');
+    expect((await tf.loadLayersModel(fileHandler(at('layers')))).countParams()).toBeGreaterThan(0);
   });
 });
