@@ -147,6 +147,7 @@ export default defineConfig({
             ['Tools', 'training-tools'],
             ['Ranks of small heads', 'small-heads'],
             ['Performance', 'performance'],
+            ['Measurements', 'measurements'],
           ),
           {text: 'Measure your device', link: '/site/measure'},
           ...docs(['Memory', 'memory']),
