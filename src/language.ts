@@ -24,6 +24,15 @@ export type {
   PairMethodName,
   PreferenceMethod,
 } from './extensions/language/preferences/methods';
+export type {
+  RewardFunction,
+  RewardLoss,
+  RewardOptions,
+  RewardPrompt,
+  RewardStep,
+  SampledAnswer,
+} from './extensions/language/rewards/rewardOptions';
+export {type RewardRun, trainOnRewards} from './extensions/language/rewards/trainOnRewards';
 export {type ChatRecord, parseChats} from './extensions/records/chatRecords';
 export type {ChatMessage} from './extensions/records/messages';
 export {parsePreferences, type PreferenceRecord, type TextOrMessages} from './extensions/records/preferenceRecords';

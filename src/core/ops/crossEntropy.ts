@@ -111,11 +111,16 @@ export function crossEntropySums(
   areAlike = targets.length === 1,
 ): tf.Tensor2D {
   const names = targets.map((_, i) => `targets${i}`);
+  const [first] = targets;
+  const isPerPosition = targets.length === 1 && first?.shape[1] === 1;
   const counted = (classIndices: tf.Tensor) => tf.cast(tf.notEqual(classIndices, ignoreIndex), 'float32');
   return runLazyOp<string>({
     inputs: {logits, ...Object.fromEntries(targets.map((target, i) => [`targets${i}`, target]))},
     save: {logits: true, ...Object.fromEntries(names.map(name => [name, true]))},
     forward: () => {
+      if (isPerPosition) {
+        return tf.expandDims(positionLosses(positionsOf(logits, first, ignoreIndex)), 1);
+      }
       // The kernels compute the mean over a row.
       const sums = targets.map(target => {
         const means = byRows(logits, target, (z, ys) => tf.reshape(crossEntropyValue(ys, z, ignoreIndex), [1]));
@@ -127,6 +132,16 @@ export function crossEntropySums(
       logits: () =>
         tf.tidy(() => {
           const savedTensors = names.map(name => saved[name] as tf.Tensor);
+          if (isPerPosition) {
+            const [target] = savedTensors as [tf.Tensor];
+            const gradient = crossEntropyGradient(
+              saved.logits as tf.Tensor,
+              target,
+              tf.sum(counted(target)),
+              ignoreIndex,
+            );
+            return tf.mul(gradient, tf.expandDims(dy, 2));
+          }
           const all = savedTensors.reduce((merged, target) => tf.where(tf.equal(target, ignoreIndex), merged, target));
           const ofRows = tf.unstack(dy) as tf.Tensor1D[];
           return byRows(saved.logits as tf.Tensor, all, (z, ofRow, row) => {
@@ -213,11 +228,15 @@ function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number):
 }
 
 function composed(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number): tf.Tensor {
-  const {rows, numbers, counts, classes, hasWrong} = positionsOf(logits, targets, ignoreIndex);
+  const positions = positionsOf(logits, targets, ignoreIndex);
+  const loss = tf.divNoNan(tf.sum(positionLosses(positions)), tf.sum(positions.counts));
+  return tf.where(positions.hasWrong, NaN, loss);
+}
+
+/** `log Σ exp(z) − z[target]` of each position, 0 for those that do not count. */
+function positionLosses({rows, numbers, counts, classes}: ReturnType<typeof positionsOf>): tf.Tensor1D {
   const chosen = tf.sum(weightedRows(rows, oneHot(numbers, classes)), -1);
-  const losses = tf.where(tf.cast(counts, 'bool'), tf.sub(tf.logSumExp(rows, -1), chosen), tf.zerosLike(chosen));
-  const loss = tf.divNoNan(tf.sum(losses), tf.sum(counts));
-  return tf.where(hasWrong, NaN, loss);
+  return tf.where(tf.cast(counts, 'bool'), tf.sub(tf.logSumExp(rows, -1), chosen), tf.zerosLike(chosen)) as tf.Tensor1D;
 }
 
 function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignoreIndex: number): tf.Tensor {

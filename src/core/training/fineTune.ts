@@ -346,7 +346,7 @@ function outcomeOf({steps = 0}: Course, best: number | undefined, resumed: Resum
 }
 
 /** An error of this library that says which adapter the model has, if it does not already. Others stay as they are. */
-function withOutcome(error: unknown, outcome: string): unknown {
+export function withOutcome(error: unknown, outcome: string): unknown {
   if (!(error instanceof LoRAError) || /The model (has its|is as)/.test(error.message)) {
     return error;
   }

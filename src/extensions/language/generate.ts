@@ -6,7 +6,7 @@ import {checkModel} from '../../platform/tfjs/checkModel';
 import {areQuantizedActivations, type QuantizedActivations} from '../quantized/kernels/activations';
 import {answerEnds} from './answerEnds';
 import type {ChatMessage} from '../records/messages';
-import {chatText, ofEntry} from './chat';
+import {chatText, type ChatTexts, ofEntry} from './chat';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 import {checkLanguageTokenizer} from './languageTokenizer';
 import {languageFacts} from '../transformers/load/languageFacts';
@@ -144,11 +144,25 @@ function generated(
   checkSampling(options);
   checkModel(model);
   checkLanguageTokenizer(tokenizer);
-  const facts = languageFacts(model);
+  const {ids, ends} = encodePrompts(prompts, {tokenizer, facts: languageFacts(model)});
+  const session = new DecodingSession(model, ids);
+  return thenDispose(continued(session, ids, {tokenizer, ends}, {...settings, onProgress}), session);
+}
+
+/**
+ * The tokens of prompts, and those that end a text that continues one.
+ *
+ * @throws LoRAError with the index of the prompt, if it is none, or has no tokens.
+ */
+export function encodePrompts(
+  prompts: readonly Prompt[],
+  texts: ChatTexts,
+): {ids: number[][]; ends: ReadonlySet<number>} {
+  const {tokenizer, facts} = texts;
   const ids = prompts.map((prompt, i) =>
     ofEntry(prompts.length > 1 && `Prompt ${i}`, () => {
       const isText = typeof prompt === 'string';
-      const text = isText ? prompt : chatText(prompt, {tokenizer, facts});
+      const text = isText ? prompt : chatText(prompt, texts);
       const tokens = [...tokenizer.encode(text, {add_special_tokens: isText}).ids];
       if (tokens.length === 0) {
         throw new LoRAError('The prompt is empty, and the tokenizer adds no token at the start of a text.');
@@ -157,9 +171,7 @@ function generated(
     }),
   );
   const isChat = prompts.some(prompt => typeof prompt !== 'string');
-  const ends = isChat ? answerEnds({tokenizer, facts}) : new Set(facts.ends);
-  const session = new DecodingSession(model, ids);
-  return thenDispose(continued(session, ids, {tokenizer, ends}, {...settings, onProgress}), session);
+  return {ids, ends: isChat ? answerEnds(texts) : new Set(facts.ends)};
 }
 
 async function* thenDispose<T>(pieces: AsyncIterable<T>, session: DecodingSession): AsyncGenerator<T, void, undefined> {

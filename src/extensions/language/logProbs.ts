@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {crossEntropySums} from '../../core/ops/crossEntropy';
+import {runLazyOp} from '../../platform/tfjs/lazyOp';
 import {type Head, type PositionSums, sumsInChunks} from '../transformers/ops/headInChunks';
 
 /** The target of positions that do not count. */
@@ -25,11 +26,53 @@ export function sequenceLogProbs(targets: readonly tf.Tensor2D[], states: tf.Ten
   return targets.length > 1 ? (tf.unstack(sums, 1) as tf.Tensor1D[]) : [tf.reshape(sums, [-1])];
 }
 
+/**
+ * The log-probability of the target of each position, `[rows, positions]`, 0 where the target is `IGNORED`, and the sum
+ * of the entropies of the positions that count, which is not differentiated.
+ *
+ * @param targets the next token of each position, or `IGNORED`, `[rows, positions]`.
+ * @param states the states `[rows, positions, width]` before the head.
+ */
+export function tokenLogProbs(
+  targets: tf.Tensor2D,
+  states: tf.Tensor3D,
+  head: Head,
+): {logProbs: tf.Tensor2D; entropy: tf.Tensor} {
+  const [rows, positions, width] = states.shape;
+  // As rows of one position, whose sums are those of single tokens.
+  const {sums, observed} = sumsInChunks(head, tf.reshape(states, [rows * positions, 1, width]), {
+    perPosition: {targets: tf.reshape(targets, [-1, 1])},
+    sumsOf: (logits, {targets}) => tf.neg(crossEntropySums([targets as tf.Tensor], logits, IGNORED)),
+    observe: (logits, {targets}) => [entropySum(logits, targets as tf.Tensor)],
+  });
+  return {logProbs: tf.reshape(sums, [rows, positions]), entropy: observed[0] as tf.Tensor};
+}
+
+/** The sum of `−Σ p·log p` over the positions that count. */
+function entropySum(logits: tf.Tensor, targets: tf.Tensor): tf.Tensor {
+  const terms = tf.tidy(() => tf.sum(tf.mul(tf.softmax(logits), tf.maximum(tf.logSoftmax(logits), LEAST_LOG)), -1));
+  return tf.neg(tf.sum(tf.mul(terms, counted(targets))));
+}
+
+/** The log-probabilities of tokens that cannot come, times 0, would be NaN. */
+const LEAST_LOG = -1e30;
+
 /** How many targets of each row count, `[rows]`. */
 export function countsOf(targets: tf.Tensor): tf.Tensor1D {
   return tf.sum(counted(targets), 1);
 }
 
-function counted(targets: tf.Tensor): tf.Tensor {
+/** 1 for the targets that count, else 0. */
+export function counted(targets: tf.Tensor): tf.Tensor {
   return tf.cast(tf.notEqual(targets, IGNORED), 'float32');
+}
+
+/** A value that is not differentiated. */
+export function constant<T extends tf.Tensor>(x: T): T {
+  return runLazyOp({
+    inputs: {x},
+    save: {},
+    forward: () => tf.clone(x),
+    gradient: dy => ({x: () => tf.zerosLike(dy)}),
+  }) as T;
 }

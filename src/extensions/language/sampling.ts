@@ -1,4 +1,4 @@
-import {numericError} from '../../platform/errors';
+import {type LoRAError, numericError} from '../../platform/errors';
 
 /** How the next token is chosen from the logits; see `GenerateOptions`. */
 export interface Sampling {
@@ -55,10 +55,7 @@ export function chooseCandidate(
 ): number {
   const highest = logits[0] as number;
   if (wrong > 0 || highest === -Infinity) {
-    throw numericError(
-      `The model's logits for the next token are not finite (${wrong || vocabulary} of ${vocabulary}). ` +
-        'Look for NaN and infinite values in its weights and its adapter.',
-    );
+    throw logitsError(wrong, vocabulary);
   }
   if (temperature === 0) {
     return tokens[0] as number;
@@ -78,6 +75,48 @@ export function chooseCandidate(
     }
   }
   return tokens[count - 1] as number;
+}
+
+/**
+ * Draws the next token from all of the vocabulary by `softmax(logits / temperature)`. Nothing is sorted, which for
+ * each token would take longer than the model.
+ *
+ * @param random returns a number in [0, 1).
+ * @throws LoRAError if a logit is NaN, or the highest is not finite.
+ */
+export function drawToken(logits: Float32Array, temperature: number, random: () => number): number {
+  let [highest, wrong] = [-Infinity, 0];
+  for (const logit of logits) {
+    wrong += logit < Infinity ? 0 : 1;
+    highest = Math.max(highest, logit);
+  }
+  if (wrong > 0 || highest === -Infinity) {
+    throw logitsError(wrong, logits.length);
+  }
+  const sums = new Float64Array(logits.length);
+  let sum = 0;
+  for (let token = 0; token < logits.length; token++) {
+    sum += Math.exp(((logits[token] as number) - highest) / temperature);
+    sums[token] = sum;
+  }
+  const point = random() * sum;
+  let [from, to] = [0, logits.length - 1];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if ((sums[middle] as number) > point) {
+      to = middle;
+    } else {
+      from = middle + 1;
+    }
+  }
+  return from;
+}
+
+function logitsError(wrong: number, vocabulary: number): LoRAError {
+  return numericError(
+    `The model's logits for the next token are not finite (${wrong || vocabulary} of ${vocabulary}). ` +
+      'Look for NaN and infinite values in its weights and its adapter.',
+  );
 }
 
 /**

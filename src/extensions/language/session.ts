@@ -114,9 +114,9 @@ export class DecodingSession implements Decoding, DecodeState {
   /** How quantized layers multiply in passes of this session. Default: as in others. */
   quantizedActivations: QuantizedActivations | undefined;
   /** All tokens of each text so far, padded on the left. */
-  private readonly rows: number[][];
+  private rows: number[][];
   /** The position of each text's first token; greater for shorter texts. */
-  private readonly begins: readonly number[];
+  private begins: readonly number[];
   /** The position of the rows' first entry; negative if all of them begin with padding. */
   private first = 0;
   private readonly attentions: readonly Attention[];
@@ -234,6 +234,22 @@ export class DecodingSession implements Decoding, DecodeState {
     }
     this.rows[0] = [...row.slice(0, padding), ...text];
     this.fit();
+  }
+
+  /** Continues with some of the texts, several times each or not at all. What is computed of them stays so. */
+  select(texts: readonly number[]): void {
+    const indices = tf.tensor1d(texts as number[], 'int32');
+    const selected = (x: tf.Tensor3D): tf.Tensor3D => tf.tidy(() => tf.keep(tf.gather(x, indices)));
+    for (const [layer, tensors] of this.cache) {
+      this.cache.set(layer, [selected(tensors[0]), selected(tensors[1])]);
+      tf.dispose(tensors);
+    }
+    this.recent.replace(selected);
+    indices.dispose();
+    this.decodePass?.dispose();
+    this.decodePass = undefined;
+    this.rows = texts.map(i => [...(this.rows[i] as number[])]);
+    this.begins = texts.map(i => this.begins[i] as number);
   }
 
   /** Adds or removes padding on the left of all texts to make their length a multiple of `atOnce`. */

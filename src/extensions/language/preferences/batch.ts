@@ -1,15 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Batch} from '../../../core/training/seededBatches';
 import {IGNORED} from '../logProbs';
+import {type AnsweredPrompt, inputsOf} from '../sequenceInputs';
 
 // tfjs passes one tensor of targets to the loss of a model with one output. For each row it holds the next token of
 // each position, followed by what else the loss has to know.
 
 /** A row of a batch. */
-export interface Sequence {
-  readonly ids: readonly number[];
-  /** Where the answer begins. */
-  readonly from: number;
+export interface Sequence extends AnsweredPrompt {
   /** The log-probability of the answer by the reference, if there is one. */
   reference?: number;
   /** The rating of an answer: 1 for a thumb up, 0 for a thumb down, −1 for the answer of another example. */
@@ -21,24 +19,17 @@ const [ALONE, REFERENCE, LABEL] = [1, 2, 3] as const;
 
 /** Makes a batch of sequences, two for each example. Padding is on the right. */
 export function batchOf(sequences: readonly Sequence[], padToMultipleOf: number): Batch {
-  const longest = Math.max(...sequences.map(({ids}) => ids.length - 1));
-  const positions = Math.ceil(longest / padToMultipleOf) * padToMultipleOf;
+  const {xs, positions} = inputsOf(sequences, padToMultipleOf);
   const [first] = sequences;
   const further = first?.label !== undefined ? LABEL : first?.reference !== undefined ? REFERENCE : ALONE;
   const rows = sequences.length;
-  const [tokens, mask] = [0, 0].map(() => new Int32Array(rows * positions)) as [Int32Array, Int32Array];
   const targets = new Float32Array(rows * (positions + further)).fill(IGNORED);
   sequences.forEach(({ids, from, reference = NaN, label = NaN}, row) => {
-    tokens.set(ids.slice(0, -1), row * positions);
-    mask.fill(1, row * positions, row * positions + ids.length - 1);
     targets.set(ids.slice(1), row * (positions + further));
     const facts = [Math.max(0, from - 1), reference, label].slice(0, further);
     targets.set(facts, row * (positions + further) + positions);
   });
-  return {
-    xs: [tf.tensor2d(tokens, [rows, positions], 'int32'), tf.tensor2d(mask, [rows, positions], 'int32')],
-    ys: tf.tensor2d(targets, [rows, positions + further]),
-  };
+  return {xs, ys: tf.tensor2d(targets, [rows, positions + further])};
 }
 
 /** What the targets of a batch hold. */

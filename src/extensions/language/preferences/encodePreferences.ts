@@ -11,6 +11,7 @@ import {checkLanguageTokenizer} from '../languageTokenizer';
 import {checkTokens, commonStart, type LanguageParts, languageParts} from '../session';
 import {batchOf, type Sequence, targetsOf} from './batch';
 import {sequenceLogProbs} from '../logProbs';
+import {type AnsweredPrompt, firstAnswerPosition} from '../sequenceInputs';
 import {type JudgedPrompt, judgedPromptOf, type PreferenceRecord} from '../../records/preferenceRecords';
 
 /** How preferences are encoded. */
@@ -166,7 +167,7 @@ function described({label}: JudgedPrompt): string {
 /** The texts of a record, as tokens. */
 interface Encoded {
   /** The tokens of the prompt with each answer, and where the answer begins. */
-  readonly answers: readonly {readonly ids: readonly number[]; readonly from: number}[];
+  readonly answers: readonly AnsweredPrompt[];
   readonly label?: boolean;
 }
 
@@ -218,7 +219,7 @@ function encodeAnswer(
 }
 
 /** An answer of an example: its first tokens. */
-function cut({ids, from}: Encoded['answers'][number], maxLength: number): {ids: readonly number[]; from: number} {
+function cut({ids, from}: AnsweredPrompt, maxLength: number): AnsweredPrompt {
   return {ids: ids.slice(0, maxLength), from};
 }
 
@@ -265,9 +266,7 @@ async function addReferences(
         const {xs, ys} = batchOf(group, padToMultipleOf);
         const [ids, mask] = xs as [tf.Tensor2D, tf.Tensor2D];
         const targets = targetsOf(ys as tf.Tensor2D, ids.shape[1]).answers();
-        // Skips the logits of prompts. The length stays a multiple, like that of batches.
-        const shared = Math.min(...group.map(({from}) => Math.max(0, from - 1)));
-        const first = Math.floor(shared / padToMultipleOf) * padToMultipleOf;
+        const first = firstAnswerPosition(group, padToMultipleOf);
         const states = tf.slice<tf.Rank.R3, tf.Tensor3D>(parts.states([ids, mask]), [0, first, 0]);
         return sequenceLogProbs([tf.slice(targets, [0, first])], states, parts.head)[0] as tf.Tensor1D;
       }),

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkNumber, LoRAError, show} from '../../../platform/errors';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 import {shareOf} from '../../../platform/tfjs/metric';
+import {constant} from '../logProbs';
 
 // How models learn from preferences: each method as a function of log-probabilities. The definitions and defaults are
 // those of TRL 1.16.
@@ -248,15 +249,5 @@ function logOneMinusExp(x: tf.Tensor1D): tf.Tensor {
     save: {x: true},
     forward: () => tf.where(tf.less(x, HALF), tf.log1p(tf.neg(tf.exp(x))), tf.log(tf.neg(tf.expm1(x)))),
     gradient: (dy, saved) => ({x: () => tf.tidy(() => tf.neg(tf.div(dy, tf.expm1(tf.neg(saved.x)))))}),
-  });
-}
-
-/** A value that is not differentiated. */
-function constant(x: tf.Tensor): tf.Tensor {
-  return runLazyOp({
-    inputs: {x},
-    save: {},
-    forward: () => tf.clone(x),
-    gradient: dy => ({x: () => tf.zerosLike(dy)}),
   });
 }

@@ -21,6 +21,14 @@ export class RecentPositions {
     return all;
   }
 
+  /** Replaces what is cached by what `f` makes of it. */
+  replace(f: (x: tf.Tensor3D) => tf.Tensor3D): void {
+    for (const [layer, former] of this.cache) {
+      this.cache.set(layer, f(former));
+      former.dispose();
+    }
+  }
+
   get tensors(): tf.Tensor[] {
     return [...this.cache.values()];
   }

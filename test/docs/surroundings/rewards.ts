@@ -1,0 +1,1 @@
+export {files, url} from './language';
