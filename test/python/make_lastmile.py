@@ -2,7 +2,11 @@
 
     python test/python/make_lastmile.py models FOLDER         # decoders, their adapters, and what PEFT generates
     python test/python/make_lastmile.py smollm2 GGUF FOLDER   # the same for SmolLM2-135M, in float32
+    python test/python/make_lastmile.py dynamo FOLDER FILE    # a decoder as torch's exporter writes it
     python test/python/make_lastmile.py quantize FILE FOLDER  # a float file in 4 bits and in dynamic int8
+    python test/python/make_lastmile.py fixtures OPTIMUM TO   # graphs without weights, and what PEFT adds to products
+
+OPTIMUM is the Python with optimum, FOLDER that of a model of transformers.
 """
 
 import json
@@ -27,10 +31,7 @@ IDS = [5, 9, 200, 33, 7, 80, 12, 99, 100, 4, 63, 11]
 
 def models(folder):
     import torch
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Phi3Config, PreTrainedTokenizerFast
-    from transformers import Qwen2Config, Qwen3Config
+    from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config, Qwen3Config
 
     configs = {
         "llama": LlamaConfig(**SIZES),
@@ -39,15 +40,13 @@ def models(folder):
         "mistral": MistralConfig(**SIZES, sliding_window=None),
         "phi3": Phi3Config(**SIZES, pad_token_id=0),
     }
-    words = Tokenizer(WordLevel({f"w{i}": i for i in range(256)}, unk_token="w0"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", eos_token="w1", bos_token="w2")
     torch.manual_seed(0)
     for name, config in configs.items():
         place = folder / name
         model = AutoModelForCausalLM.from_config(config).eval()
         fill(model.parameters(), 0.15)
         model.save_pretrained(place)
-        tokenizer.save_pretrained(place)
+        save_words(place)
         write_rope_theta(place)
         every = PACKED if name == "phi3" else SPLIT
         kinds = {
@@ -109,6 +108,101 @@ def adapters(place, kinds, spread, prompts):
     (place / "generated.json").write_text(json.dumps(expected))
 
 
+def dynamo(folder, file):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    class Logits(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids):
+            return self.model(input_ids=input_ids, use_cache=False).logits
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    names = dict(input_names=["input_ids"], output_names=["logits"])
+    shapes = ({1: torch.export.Dim.DYNAMIC},)
+    torch.onnx.export(
+        Logits(model), (torch.tensor([IDS]),), file, dynamo=True, dynamic_shapes=shapes, external_data=False, **names
+    )
+
+
+def fixtures(optimum, to):
+    import subprocess
+    from tempfile import TemporaryDirectory
+
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    to.mkdir(parents=True, exist_ok=True)
+    small = {**SIZES, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 64}
+    config = LlamaConfig(**{**small, "num_attention_heads": 2, "num_key_value_heads": 1})
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config).eval()
+        model.save_pretrained(place / "llama")
+        save_words(place / "llama")
+        write_rope_theta(place / "llama")
+        settings = dict(r=2, lora_alpha=3, target_modules=SPLIT, use_rslora=True, rank_pattern={"o_proj": 3})
+        adapters(place / "llama", {"all": settings}, 0.3, [])
+        adapted = PeftModel.from_pretrained(model, place / "llama-all")
+        added = {
+            module.removeprefix("base_model.model."): (layer.get_delta_weight("default") @ vector(layer.in_features)).tolist()
+            for module, layer in adapted.named_modules()
+            if hasattr(layer, "get_delta_weight")
+        }
+        (to / "added.json").write_text(json.dumps(added) + "\n")
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            (to / file).write_bytes((place / "llama-all" / file).read_bytes())
+        builder = ["-m", "onnxruntime_genai.models.builder", "-p", "int4", "-e", "cpu", "-c", place / "cache"]
+        subprocess.run([sys.executable, *builder, "-i", place / "llama", "-o", place / "builder"], check=True)
+        export = [optimum, "-m", "optimum.commands.optimum_cli", "export", "onnx", "--model"]
+        task = ["--task", "text-generation-with-past", "--no-post-process"]
+        subprocess.run([*export, place / "llama", *task, place / "optimum"], check=True)
+        quantize_with = [optimum, __file__, "quantize"]
+        subprocess.run([*quantize_with, place / "optimum/model.onnx", place / "optimum"], check=True)
+        dynamo(place / "llama", place / "dynamo/model.onnx")
+        files = {"builder-q4": "builder", "optimum": "optimum", "optimum-q4": "optimum/q4", "optimum-q8": "optimum/q8"}
+        for name, folder in {**files, "dynamo": "dynamo"}.items():
+            graph_of(place / folder / "model.onnx", to / f"{name}.onnx.gz")
+
+
+def vector(size):
+    """What products are multiplied with."""
+    import torch
+
+    return torch.arange(size) % 7 / 4 - 0.75
+
+
+def graph_of(file, to):
+    """Writes a file without its weights, which it says to be in another file."""
+    import gzip
+
+    import onnx
+
+    model = onnx.load(file, load_external_data=False)
+    for tensor in model.graph.initializer:
+        if tensor.HasField("raw_data"):
+            onnx.external_data_helper.set_external_data(tensor, "weights", length=len(tensor.raw_data))
+            tensor.ClearField("raw_data")
+    to.write_bytes(gzip.compress(model.SerializeToString(), 9, mtime=0))
+
+
+def save_words(place):
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(WordLevel({f"w{i}": i for i in range(256)}, unk_token="w0"))
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="w0", eos_token="w1", bos_token="w2"
+    ).save_pretrained(place)
+
+
 def fill(weights, spread):
     import torch
 
@@ -133,4 +227,5 @@ def quantize(file, folder):
 
 if __name__ == "__main__":
     command, *paths = sys.argv[1:]
-    {"models": models, "smollm2": smollm2, "quantize": quantize}[command](*map(Path, paths))
+    commands = {"models": models, "smollm2": smollm2, "dynamo": dynamo, "quantize": quantize, "fixtures": fixtures}
+    commands[command](*map(Path, paths))
