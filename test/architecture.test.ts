@@ -21,7 +21,7 @@ const ACROSS: Readonly<Record<string, readonly string[]>> = {
   language: ['transformers', 'quantized', 'records'],
   onnx: ['graph', 'quantized'],
   sound: ['transformers'],
-  transformers: ['onnx'],
+  transformers: ['onnx', 'quantized'],
 };
 
 /** Extensions, and files and folders that only Node has: `index` reaches none of them. */

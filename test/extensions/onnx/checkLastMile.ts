@@ -1,5 +1,5 @@
-// Puts adapters beside files of tiny decoders that onnxruntime-genai's model builder and optimum write, and compares
-// them in ONNX Runtime with PEFT. transformers.js swaps adapters of some of them: `npm run check -- lastmile`.
+// Puts adapters beside files of tiny decoders that onnxruntime-genai's model builder, optimum and torch write, and
+// compares them in ONNX Runtime with PEFT. transformers.js swaps adapters of some of them: `npm run check -- lastmile`.
 //
 //     npm run check -- lastmile [--smollm2] [--pages]
 //
@@ -75,6 +75,9 @@ async function main(): Promise<void> {
     return ['q4', 'q8'].map(type => ({type, folder: join(folder, type)}));
   };
   EXPORTED.forEach(model => files.push({name: `optimum ${model} fp32`, model, folder: exported(model)}));
+  const traced = join(out, `${QUANTIZED}-dynamo`);
+  run(builder, 'test/python/make_lastmile.py', 'dynamo', join(out, QUANTIZED), join(traced, 'model.onnx'));
+  files.push({name: `dynamo ${QUANTIZED} fp32`, model: QUANTIZED, folder: traced});
   quantize(join(out, `${QUANTIZED}-optimum`)).forEach(({type, folder}) =>
     files.push({name: `optimum ${QUANTIZED} ${type}`, model: QUANTIZED, folder}),
   );

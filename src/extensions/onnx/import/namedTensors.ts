@@ -1,5 +1,6 @@
 import {sizeOf, transpose} from '../../../platform/formats/layout';
 import {unsupportedError} from '../../../platform/errors';
+import {nBitsFit, NBitsMatrix, nBitsSizes} from '../file/nBits';
 import type {OnnxTensor} from '../file/onnxTensor';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
 
@@ -12,6 +13,8 @@ export interface NamedTensor {
   isFactor?: boolean;
   /** Whether it is a matrix whose module is not certain. */
   isUnplaced?: boolean;
+  /** Its blocks in a format of GGUF, if the file has them. */
+  blocks?: () => {format: 'Q4_0' | 'Q8_0'; words: () => Int32Array} | undefined;
 }
 
 /** A constant that nodes compute from others by some steps. */
@@ -73,6 +76,10 @@ export function namedTensors({graph: {nodes, initializers}}: OnnxModel): Map<str
         renamed.push([moduleOf(node, users), name, {...matrix, isFactor}]);
       }
     }
+    const packed = node.op === 'MatMulNBits' ? packedMatrix(node, constants) : undefined;
+    if (packed !== undefined) {
+      renamed.push([moduleOf(node, users), name, packed]);
+    }
   }
   constants.forEach((constant, name) => {
     if (constant.isFloat && !named.has(name) && !renamed.some(([, newName]) => newName === name)) {
@@ -89,6 +96,38 @@ export function namedTensors({graph: {nodes, initializers}}: OnnxModel): Map<str
     }
   }
   return named;
+}
+
+/** The matrix of a product with packed integers, `[out, in]`; `undefined` if its values are not in the file. */
+function packedMatrix(node: OnnxNode, constants: ReadonlyMap<string, Constant>): NamedTensor | undefined {
+  const sizes = nBitsSizes((name, fallback) => node.attributes.get(name)?.i ?? fallback);
+  const [, packed, scales, zeros] = node.inputs.map(name => constants.get(name));
+  const hasOther = [3, 4].some(place => (node.inputs[place] ?? '') !== '' && (place === 4 || zeros === undefined));
+  if (packed === undefined || scales === undefined || hasOther) {
+    return undefined;
+  }
+  if (!nBitsFit(sizes, sizeOf(packed.shape), sizeOf(scales.shape))) {
+    return undefined;
+  }
+  const matrix = () =>
+    new NBitsMatrix(sizes, {
+      ...{packed: packed.values(), scales: scales.values(), zeros: zeros?.values()},
+      hasFloatZeros: zeros?.isFloat === true,
+    });
+  const {units, width} = sizes;
+  return {
+    shape: [units, width],
+    isFactor: false,
+    values: () => {
+      const unpacked = matrix();
+      return Float32Array.from({length: units * width}, (_, i) => unpacked.weight(Math.floor(i / width), i % width));
+    },
+    blocks: () => {
+      const unpacked = matrix();
+      const {format} = unpacked;
+      return format && {format, words: () => unpacked.words()};
+    },
+  };
 }
 
 function isSame(one: NamedTensor, other: NamedTensor): boolean {
@@ -109,7 +148,7 @@ function moduleOf(
   const isSum = sum?.op === 'Add' && other === undefined;
   const added = op === 'Gemm' ? inputs[2] : isSum ? sum.inputs.find(input => input !== product) : undefined;
   const [, ofBias] = /^(.*)\.bias$/.exec(added ?? '') ?? [];
-  const [, path] = /^\/(.*)\/(?:MatMul|Gemm)$/.exec(name) ?? [];
+  const [, path] = /^\/(.*)\/(?:MatMul|Gemm)(?:_Q\d)?$/.exec(name) ?? [];
   const ofNode = path?.replaceAll('/', '.');
   // Later calls of a module are counted: `query_1`.
   const paths = [ofNode ?? '', ofNode?.replace(/_\d+$/, '') ?? ''];

@@ -1,12 +1,11 @@
 import type {GraphNode} from '../../graph/graphDef';
-import {fromFloat16} from '../../../platform/formats/halfFloats';
 import {sizeOf} from '../../../platform/formats/layout';
 import {QuantizedDense} from '../../quantized/layers/quantizedDense';
+import {nBitsFit, NBitsMatrix, nBitsSizes} from '../file/nBits';
 import type {Rule} from './activations';
-import {halfOf, inBlocks} from './blocks';
 import {conv} from './convolutions';
 import {cast} from './elementwise';
-import {type QuantizedProduct, range} from './lowering';
+import type {QuantizedProduct} from './lowering';
 import {OnnxCall} from './onnxCall';
 import {scaleBehind} from './scaleBehind';
 import {dense, stackProduct} from './products';
@@ -318,47 +317,27 @@ async function clipToIntegerRange(call: OnnxCall, scaleIndex: number): Promise<v
 
 /** MatMulNBits of com.microsoft: a product with a matrix in blocks of 4 or 8 bits, a row for each output. */
 export const matMulNBits: Rule = async call => {
-  const [bits, block] = [call.int('bits', 4), call.int('block_size', 32)];
-  const [width, units] = [call.int('K', 0), call.int('N', 0)];
+  const sizes = nBitsSizes((name, fallback) => call.int(name, fallback));
+  const {bits, width, units} = sizes;
   if ((bits !== 4 && bits !== 8) || call.has(4)) {
     call.refuse(bits === 4 || bits === 8 ? 'The node has reordered groups.' : `The node is of ${bits} bits.`);
   }
-  const blocks = Math.ceil(width / block);
   const {data: packed} = neededConstant(call, 1);
-  const {data: scale} = neededConstant(call, 2);
+  const {data: scales} = neededConstant(call, 2);
   const zeros = call.has(3) ? neededConstant(call, 3).data : undefined;
-  const [perByte, rowBytes] = [8 / bits, (blocks * block * bits) / 8];
-  if (packed.length !== units * rowBytes || scale.length !== units * blocks || !(width > 0)) {
+  if (!nBitsFit(sizes, packed.length, scales.length)) {
     call.refuse(`The node has a different number of values than ${units} rows of ${width} need.`);
   }
-  const areFloats = call.has(3) && call.dtype(3) === 'float32';
-  const zeroBytes = Math.ceil(blocks / perByte);
-  const nibbleOf = (list: ArrayLike<number>, row: number, at: number) =>
-    ((list[row + Math.floor(at / perByte)] ?? 0) >> (bits * (at % perByte))) & (2 ** bits - 1);
-  const zeroOf = (row: number, group: number) =>
-    zeros === undefined
-      ? 2 ** (bits - 1)
-      : areFloats
-        ? (zeros[row * blocks + group] ?? 0)
-        : nibbleOf(zeros, row * zeroBytes, group);
-  const valueOf = (row: number, at: number) => nibbleOf(packed, row * rowBytes, at);
+  const hasFloatZeros = call.has(3) && call.dtype(3) === 'float32';
+  const matrix = new NBitsMatrix(sizes, {packed, scales, zeros, hasFloatZeros});
   const x = await call.input();
   call.floats();
   const bias = call.bias(5);
-  const isExact =
-    width % 32 === 0 &&
-    block % 32 === 0 &&
-    range(units * blocks).every(i => {
-      const d = scale[i] ?? 0;
-      return fromFloat16(halfOf(d)) === d && zeroOf(Math.floor(i / blocks), i % blocks) === 2 ** (bits - 1);
-    });
   const product = {nodes: [call.node.name], x: call.proto.inputs[0] ?? '', bias: call.proto.inputs[5] || undefined};
-  if (isExact) {
-    const format = bits === 4 ? 'Q4_0' : 'Q8_0';
-    const words = () =>
-      inBlocks({bits, units, width, valueOf, scaleOf: (row, at) => scale[row * blocks + Math.floor(at / block)] ?? 0});
+  const {format} = matrix;
+  if (format !== undefined) {
     const size = Math.ceil((units * (width / 32) * (bits === 4 ? 18 : 34)) / 4);
-    const packedBlocks = addConstant(call, [size], words, true);
+    const packedBlocks = addConstant(call, [size], () => matrix.words(), true);
     call.lowering.quantized.set(packedBlocks, product);
     dense(call, x, packedBlocks, units, {
       ...{absorbed: [], bias},
@@ -372,8 +351,7 @@ export const matMulNBits: Rule = async call => {
     const result = new Float32Array(width * units);
     for (let row = 0; row < units; row++) {
       for (let at = 0; at < width; at++) {
-        const group = Math.floor(at / block);
-        result[at * units + row] = (valueOf(row, at) - zeroOf(row, group)) * (scale[row * blocks + group] ?? 0);
+        result[at * units + row] = matrix.weight(row, at);
       }
     }
     return result;

@@ -11,7 +11,6 @@ import {
 } from '../../../platform/errors';
 import type {ByteReader} from '../../../platform/formats/byteReader';
 import type {Values} from '../../../platform/formats/layout';
-import type {OpenSafetensors} from '../../../platform/formats/decodeSafetensors';
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../../platform/signals';
 import {checkLimits, type LoadOptions, MAX_FETCHED_BYTES} from '../../../core/storage/limits';
 import {tooLarge} from '../../../core/storage/tooLarge';
@@ -25,7 +24,8 @@ import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTens
 import {HubConfig} from '../net/hubConfig';
 import {PREPROCESSOR} from '../net/preprocessorKey';
 import {configOf, filesAt, type GivenSource, HubFiles, type JSONObject, type OtherSources} from './hubFolder';
-import {openWeights} from './onnxWeights';
+import {openWeights, type OpenWeights} from './onnxWeights';
+import {packedLayers} from './packedLayers';
 import {endOf, HUB, type HubRecord, hubRecord, SENTENCE_WEIGHTS, UNCOMPUTED} from '../net/hubRecord';
 import {faultEntry} from '../net/sentenceModules';
 import {hubFacts, LANGUAGE} from './languageFacts';
@@ -44,8 +44,8 @@ export interface TransformerSources<T = Tokenizer> extends LoadOptions, CallOpti
   /** `config.json`: its text, its content as an object, or its address. */
   config: GivenSource | JSONObject;
   /**
-   * The `.safetensors` files, one or several, or an ONNX file of PyTorch or optimum: each as bytes, a `Blob`, a
-   * `Response` or a URL; in Node a path too.
+   * The `.safetensors` files, one or several, or an ONNX file of PyTorch or optimum, also in 4 bits: each as bytes, a
+   * `Blob`, a `Response` or a URL; in Node a path too.
    */
   weights: GivenSource | readonly GivenSource[];
   /** Whether to load the tokenizer, if there is a `tokenizer.json`. Default: true. */
@@ -178,7 +178,7 @@ export async function loadTransformer<T = Tokenizer>(
     for (const source of Array.isArray(weights) ? (weights as GivenSource[]) : [weights as GivenSource]) {
       readers.push(await readerOf(source, limits));
     }
-    const files: OpenSafetensors[] = [];
+    const files: OpenWeights[] = [];
     for (const reader of readers) {
       const expected = () => planOf({architecture, config, purpose, sources: {has: () => false, tied}}).expected;
       files.push(await openWeights(reader, architecture, expected));
@@ -189,7 +189,11 @@ export async function loadTransformer<T = Tokenizer>(
         `The config says that there are ${blocks} blocks, but the files have ${tensors.length} tensors.`,
       );
     }
-    const made: Making = {architecture, config, purpose, sources: {has: namesIn(files, architecture), tied}};
+    const packed = await packedLayers(files, architecture);
+    const made: Making = {
+      ...{architecture, config, purpose},
+      sources: {has: namesIn(files, architecture), tied, ...(packed && {make: packed.make})},
+    };
     const plan = planOf(made);
     config.check();
     checkRoom(
@@ -273,7 +277,8 @@ export async function loadTransformer<T = Tokenizer>(
       let done = 0;
       for (const file of files) {
         await file.read(async (name, {shape, begin, end}, data) => {
-          fill(assigned, {layers, uncomputed}, {name, shape, data});
+          const values = packed?.fill(name, assigned, layers) ?? data;
+          fill(assigned, {layers, uncomputed}, {name, shape, data: values});
           done += end - begin;
           await step({done, total, what: 'loading weights, in bytes'});
         });

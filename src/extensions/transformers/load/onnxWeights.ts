@@ -7,6 +7,19 @@ import type {Architecture} from '../net/architecture';
 import type {Expected} from '../net/netSources';
 import {plainer} from './fileTensors';
 
+/** Tensors of a file of weights. */
+export interface OpenWeights extends OpenSafetensors {
+  /** Matrices that the file has in blocks of integers, by their names. `read` gives no values for them. */
+  blocks?: ReadonlyMap<string, PackedMatrix>;
+}
+
+/** A matrix in blocks, and its values. */
+interface PackedMatrix {
+  format: 'Q4_0' | 'Q8_0';
+  words: () => Int32Array;
+  values: () => Float32Array;
+}
+
 /** Enough bytes to tell the format of a file. */
 const FIRST = 64;
 
@@ -15,7 +28,7 @@ export async function openWeights(
   reader: ByteReader,
   architecture: Architecture,
   expected: () => readonly Expected[],
-): Promise<OpenSafetensors> {
+): Promise<OpenWeights> {
   const start: Uint8Array[] = [];
   for (let count = 0; count < FIRST && (await reader.hasMore()); count += start.at(-1)?.length ?? 0) {
     start.push((await reader.some(FIRST - count)) as Uint8Array);
@@ -33,7 +46,7 @@ async function openFormat(
   first: Uint8Array,
   architecture: Architecture,
   expected: () => readonly Expected[],
-): Promise<OpenSafetensors> {
+): Promise<OpenWeights> {
   // The version of ONNX, where the header of safetensors has its length; after that, safetensors has a brace.
   if (first[0] !== 8 || first[8] === 0x7b) {
     let isTaken = false;
@@ -60,8 +73,9 @@ async function openFormat(
   const names = hubNames(tensors, name => wanted.has(plain(name)));
   let end = 0;
   const entries: OpenSafetensors['entries'] = [];
-  const read: (() => Float32Array)[] = [];
-  tensors.forEach(({shape, values, isFactor}, raw) => {
+  const read: (() => Float32Array | null)[] = [];
+  const blocks = new Map<string, PackedMatrix>();
+  tensors.forEach(({shape, values, isFactor, blocks: blocksOf}, raw) => {
     const name = names.get(raw);
     if (name === undefined) {
       return;
@@ -72,13 +86,20 @@ async function openFormat(
     const begin = end;
     end += 4 * sizeOf(shape);
     entries.push([name, {dtype: 'F32', shape: isTransposed ? [...shape].reverse() : [...shape], begin, end}]);
+    const inBlocks = blocksOf?.();
+    if (inBlocks !== undefined) {
+      blocks.set(name, {...inBlocks, values});
+      read.push(() => null);
+      return;
+    }
     read.push(() => (isTransposed ? transpose({shape, data: values()}, [1, 0]).data : values()));
   });
   return {
     entries,
+    ...(blocks.size > 0 && {blocks}),
     read: async visit => {
       for (const [i, [name, entry]] of entries.entries()) {
-        await visit(name, entry, (read[i] as () => Float32Array)());
+        await visit(name, entry, (read[i] as () => Float32Array | null)());
       }
     },
   };
