@@ -180,6 +180,7 @@ export default defineConfig({
           ['Quantised bases', 'quantized'],
           ['Language models', 'language'],
           ['Preferences', 'preferences'],
+          ['Rewards', 'rewards'],
         ),
       },
       {

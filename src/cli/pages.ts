@@ -34,7 +34,7 @@ export async function readPages(folder: string): Promise<Page[]> {
   return pages.filter(({text}) => !text.includes('This page is now part of ['));
 }
 
-/** The sections with all words in any case: first those with most of them in the heading, then those with most in all. */
+/** The sections with all words in any case: first those with most of them in the heading, then those with most. */
 export function sectionsWith(pages: readonly Page[], words: readonly string[]): Section[] {
   const wanted = words.map(word => word.toLowerCase());
   const counted = ({heading, text}: Section) => {
