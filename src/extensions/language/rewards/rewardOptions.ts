@@ -74,7 +74,7 @@ export interface RewardOptions extends CallOptions {
   group?: number;
   /** How many prompts a step has. Default: 1. */
   promptsPerStep?: number;
-  /** How many answers are in a forward and backward pass. Default: `group`. */
+  /** How many answers are in a forward and backward pass. Fewer take less memory. Default: `group`. */
   batchSize?: number;
   /** The most tokens of an answer. Default: 128. */
   maxTokens?: number;
