@@ -57,9 +57,24 @@ export function keepingTape<T>(f: () => T): T {
   const current = state();
   const {activeTape} = current;
   try {
-    return f();
+    return freeingTape(f);
   } finally {
     current.activeTape = activeTape;
+  }
+}
+
+/** Runs `f`. If a gradient taken in it fails, frees what its forward pass saved, which tfjs does only at the end. */
+export function freeingTape<T>(f: () => T): T {
+  const {activeTape} = state();
+  try {
+    return f();
+  } catch (error) {
+    const failed = state().activeTape;
+    if (failed !== activeTape) {
+      failed?.forEach(({saved}) => saved?.forEach(tensor => tensor.dispose()));
+      state().activeTape = activeTape ?? null;
+    }
+    throw error;
   }
 }
 
@@ -69,7 +84,7 @@ export function detached<T>(f: () => T): T {
   const {gradientDepth, kernelDepth, activeTape} = current;
   Object.assign(current, {gradientDepth: 0, kernelDepth: 0, activeTape: null});
   try {
-    return f();
+    return freeingTape(f);
   } finally {
     Object.assign(current, {gradientDepth, kernelDepth, activeTape});
   }

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {freeingTape} from './engine';
 import {fieldsOf} from './fields';
 
 /** Protected fields of a tfjs model for training. */
@@ -154,12 +155,12 @@ export function stopSteps(model: tf.LayersModel, inner: tf.SymbolicTensor): () =
     (step: StepFunction): StepFunction =>
     data => {
       if (fields.lossFunctions !== lossFunctions) {
-        return step(data);
+        return freeingTape(() => step(data));
       }
       fields.outputs = [inner];
       isRunning = true;
       try {
-        return step(data);
+        return freeingTape(() => step(data));
       } finally {
         fields.outputs = outputs;
         isRunning = false;
