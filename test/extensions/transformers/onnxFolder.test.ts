@@ -134,19 +134,17 @@ test('the files of a tokenizer are written if it is given', async () => {
   expect(JSON.parse(files['tokenizer_config.json'] as string)).toEqual(tokenizerConfig);
 });
 
-test('what generates text is refused before anything is computed, also adapted', async () => {
-  const gpt2 = await loaded('gpt2TiedHead');
-  const adapted = applyLoRA(gpt2, {rank: 1});
-  for (const model of [gpt2, adapted]) {
-    const {kernels} = await tf.profile(async () => {
-      await expect(toONNX(model, {folder: true})).rejects.toMatchObject({
-        code: 'ERR_UNSUPPORTED',
-        message: expect.stringContaining('Models of model_type gpt2 generate text') as string,
-      });
-      return tf.tensor([]);
-    });
-    expect(kernels).toEqual([]);
-  }
+test('a language model is written with a cache, whose sizes are numbers, and its weights apart', async () => {
+  const files = await toONNX(await loaded('gpt2'), {folder: true});
+  const paths = ['config.json', 'generation_config.json', 'onnx/model.onnx', 'onnx/model.onnx_data'];
+  expect(Object.keys(files)).toEqual(paths);
+  expect(JSON.parse(files['config.json'] as string)).toMatchObject({
+    'transformers.js_config': {dtype: 'fp32', use_external_data_format: true},
+  });
+  const {inputs, outputs} = readOnnx(files['onnx/model.onnx'] as Uint8Array).graph;
+  const past = inputs.filter(({name}) => name.startsWith('past_key_values.'));
+  expect(past[0]!.shape).toEqual(['batch_size', 3, 'past_sequence_length', 8]);
+  expect(outputs).toHaveLength(past.length + 1);
 });
 
 test('a model without a config is refused, and so are options that do not fit', async () => {

@@ -21,7 +21,7 @@ export interface ToONNXOptions extends LoadONNXOptions, FiniteOptions {
 export interface NewONNXOptions extends FiniteOptions, CallOptions {
   /** The type in which weights are stored. With `'float16'` they are read as float32. Defaults to `'float32'`. */
   dtype?: 'float32' | 'float16';
-  /** Whether all files that transformers.js loads are written, for a text or image encoder. Default: false. */
+  /** Whether all files that transformers.js loads are written, for a text or image encoder or a language model. Default: false. */
   folder?: boolean;
   /** With `folder`: the tokenizer that `loadTransformer` returned, whose files are written too. Default: none. */
   tokenizer?: unknown;
@@ -49,8 +49,7 @@ export interface NewONNXOptions extends FiniteOptions, CallOptions {
  * @returns the bytes of the file. Changed tensors that were external are in it. With `folder`, the contents of all
  *   files by their paths.
  * @throws LoRAError with the code ERR_MISFIT if the model was not imported from this file, or has no config for its
- *     folder; ERR_UNSUPPORTED if it has layers that cannot be written, with a line for each, or is to be a folder and
- *     generates text; ERR_NUMERIC if a weight is not finite or too large.
+ *     folder; ERR_UNSUPPORTED if it has layers that cannot be written, with a line for each; ERR_NUMERIC if a weight is not finite or too large.
  * @example
  *     const tuned = await toONNX(model, file);
  *     const fresh = await toONNX(tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3]})]}));
@@ -95,7 +94,7 @@ export async function toONNX(
     return writeFolder(model, source);
   }
   const {writeModel} = await import('./writeModel');
-  return whileMerged(model, merged => writeModel(merged, source));
+  return whileMerged(model, async merged => (await writeModel(merged, source)).file);
 }
 
 /** Whether an argument is a plain object, which no file is. */

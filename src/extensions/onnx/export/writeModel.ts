@@ -4,8 +4,8 @@ import {type CallOptions, stepsOf} from '../../../platform/signals';
 import type {FiniteOptions} from '../../../platform/formats/numbers';
 import {field, fieldHeader, joined, type Part} from '../file/protobuf';
 import {GraphWriter, Tensor, typeNumberOf} from '../write/graphWriter';
-import {nodeMessages, TYPE, valueMessage} from '../write/messages';
-import {type Known, writeCalls} from '../layers/layers';
+import {nodeMessages, TYPE, typeOf, valueMessage} from '../write/messages';
+import {type Known, type Rules, writeCalls} from '../layers/layers';
 import {OPSET_OF_MEANS, takesMeans} from '../layers/windows';
 import {sitesOf} from '../../../core/rewire/walk';
 import {range} from '../lower/lowering';
@@ -33,7 +33,27 @@ export interface Interface {
     channelsFirst?: boolean;
   }[];
   outputs?: readonly NamedOutput[];
+  /** What writes some layers, inputs and outputs that they have besides those of the model. */
+  rules?: Rules;
+  more?: {inputs: readonly MoreValue[]; outputs: readonly MoreValue[]};
+  /** The file next to this one that has the weights. Default: this one. */
+  dataFile?: string;
 }
+
+interface MoreValue {
+  name: string;
+  type: number;
+  shape: readonly (number | string)[];
+}
+
+/** An ONNX file, and the one that has its weights if they are apart. */
+interface ModelFiles {
+  file: Uint8Array<ArrayBuffer>;
+  data: Uint8Array<ArrayBuffer>;
+}
+
+/** Tensors of fewer bytes stay in the graph. */
+const MIN_BYTES_APART = 1024;
 
 interface NamedOutput {
   name: string;
@@ -53,7 +73,8 @@ export async function writeModel(
   model: tf.LayersModel,
   {dtype = 'float32', signal, onProgress, ...finite}: WriteModelOptions,
   interfaceNames: Interface = {},
-): Promise<Uint8Array<ArrayBuffer>> {
+): Promise<ModelFiles> {
+  const {rules, more = {inputs: [], outputs: []}, dataFile} = interfaceNames;
   if (!model.built) {
     model.countParams(); // a Sequential lays out its graph when it is first used
   }
@@ -68,7 +89,11 @@ export async function writeModel(
   });
   const outputs = interfaceNames.outputs ?? outputsOf(model);
   const opset = sitesOf(model).some(({layer}) => takesMeans(layer)) ? OPSET_OF_MEANS : OPSET;
-  const out = new GraphWriter(opset, new Set([...inputs, ...outputs].map(({name}) => name)), dtype === 'float16');
+  const out = new GraphWriter(
+    opset,
+    new Set([...inputs, ...outputs, ...more.inputs, ...more.outputs].map(({name}) => name)),
+    dtype === 'float16',
+  );
   const tensorOf: Known = new Map(
     inputs.map(({input, name, type, order}) => [input, new Tensor(input.shape, type, name, order)]),
   );
@@ -78,38 +103,53 @@ export async function writeModel(
       out.refuse('An input of strings cannot be written.');
     }
   });
-  writeCalls(out, model, tensorOf);
+  writeCalls(out, model, tensorOf, {rules});
   throwFaults([...out.faults], 'ERR_UNSUPPORTED', 'The model cannot be written as ONNX:');
   const inputNames = new Set(inputs.map(({name}) => name));
   const named = outputs.map(output => nameOutput(out, tensorOf.get(output.tensor) as Tensor, output, inputNames));
   const step = stepsOf({...(signal && {signal}), ...(onProgress && {onProgress})});
   const total = out.initializers.length;
+  const apart: Part[] = [];
+  let offset = 0;
   const tensors = out.tensors(finite).flatMap(({name, type, shape, bytes}, done): Part[] => {
-    const head = [...shape.map(size => field(1, size)), field(2, type), field(8, name), fieldHeader(9, [bytes])];
+    const about = [...shape.map(size => field(1, size)), field(2, type), field(8, name)];
     const read = async () => {
       await step({done, total, what: 'writing tensors'});
       return bytes instanceof Uint8Array ? bytes : bytes.read();
     };
-    return [fieldHeader(5, [...head, bytes]), ...head, {length: bytes.length, read}];
+    const values = {length: bytes.length, read};
+    if (dataFile !== undefined && bytes.length >= MIN_BYTES_APART) {
+      const place = Object.entries({location: dataFile, offset: String(offset), length: String(bytes.length)});
+      apart.push(values);
+      offset += bytes.length;
+      return [
+        field(5, [...about, ...place.map(([key, text]) => field(13, [field(1, key), field(2, text)])), field(14, 1)]),
+      ];
+    }
+    const head = [...about, fieldHeader(9, [bytes])];
+    return [fieldHeader(5, [...head, bytes]), ...head, values];
   });
   const graph = [
     ...nodeMessages(out.nodes),
     field(2, model.name),
     ...tensors,
-    ...inputs.map(({name, type, shape}) => field(11, valueMessage(name, type, shape))),
+    ...[...inputs, ...more.inputs].map(({name, type, shape}) => field(11, valueMessage(name, type, shape))),
     ...named.map(({name, shape}) => field(12, valueMessage(name, TYPE.float, shape))),
+    ...more.outputs.map(({name, type, shape}) => field(12, valueMessage(name, type, shape))),
   ];
+  const domains = [...new Set(out.nodes.map(({op}) => typeOf(op).domain))].filter(domain => domain !== '');
   const parts = [
     field(1, IR_VERSION),
     field(2, 'tfjs-lora'),
     fieldHeader(7, graph),
     ...graph,
     field(8, [field(1, ''), field(2, opset)]),
+    ...domains.map(domain => field(8, [field(1, domain), field(2, 1)])),
   ];
-  if (parts.reduce((sum, {length}) => sum + length, 0) > MAX_BYTES) {
+  if (offset > MAX_BYTES || parts.reduce((sum, {length}) => sum + length, 0) > MAX_BYTES) {
     throw tooLargeError('The model has more than 2 GB, which an ONNX file cannot hold. Write it as float16.');
   }
-  return joined(parts);
+  return {file: await joined(parts), data: await joined(apart)};
 }
 
 /** The outputs of a model under the names that it has for them, with numbers where a name is taken. */

@@ -36,7 +36,7 @@ export function writeCalls(
   out: GraphWriter,
   model: tf.LayersModel,
   written: Known,
-  {path = '', keywords}: {path?: string; keywords?: Keywords} = {},
+  {path = '', keywords, rules}: {path?: string; keywords?: Keywords; rules?: Rules | undefined} = {},
 ): void {
   const flow = new MaskFlow(keywords);
   for (const call of callsInOrder(model)) {
@@ -47,11 +47,14 @@ export function writeCalls(
     }
     const inputs = inputTensors.map(input => written.get(input) as Tensor);
     const shapes = outputTensors.map(({shape}) => shape);
-    const {outputs, mask} = writeLayer(out, layer, {inputs, shapes, path: `${path}${layer.name}`, ...masked});
+    const {outputs, mask} = writeLayer(out, layer, {inputs, shapes, path: `${path}${layer.name}`, rules, ...masked});
     outputTensors.forEach((tensor, i) => written.set(tensor, outputs[i] ?? (inputs[0] as Tensor)));
     flow.leave(call, mask);
   }
 }
+
+/** Class of a layer → what writes it instead of its own rule or formula. */
+export type Rules = Readonly<Record<string, Write>>;
 
 /** What a layer is called with, and the shapes of what it returns. */
 interface LayerInputs {
@@ -60,25 +63,26 @@ interface LayerInputs {
   path: string;
   masks?: readonly (Mask | undefined)[];
   keywords?: Keywords | undefined;
+  rules?: Rules | undefined;
 }
 
 /** Writes one call of a layer, which may be a model. */
 export function writeLayer(
   out: GraphWriter,
   layer: tf.layers.Layer,
-  {inputs, shapes, path, masks, keywords = {}}: LayerInputs,
+  {inputs, shapes, path, masks, keywords = {}, rules}: LayerInputs,
 ): {outputs: Tensor[]; mask?: Mask | undefined} {
   if (isContainer(layer)) {
     const written: Known = new Map(layer.inputs.map((input, i) => [input, inputs[i] as Tensor]));
     const {mask} = keywords;
-    writeCalls(out, layer, written, {path: `${path}/`, keywords});
+    writeCalls(out, layer, written, {path: `${path}/`, keywords, rules});
     // tfjs frees the masks of an inner model when it has run.
     keywords.mask &&= keywords.mask === mask ? mask : {shape: keywords.mask.shape};
     return {outputs: layer.outputs.map(output => written.get(output) as Tensor)};
   }
   out.begin(path, inputs, shapes);
   const className = layer.getClassName();
-  const write = ruleFor(layer);
+  const write = ruleFor(layer, rules);
   if (write === undefined) {
     out.refuse(`The class ${className} cannot be written.${wayFor(className)}`);
     return {outputs: shapes.map(shape => new Tensor(shape, 1, inputs[0]?.name ?? ''))};
@@ -100,8 +104,11 @@ export function writeLayer(
 }
 
 /** What writes a layer: its formula, or a rule for its class. */
-function ruleFor(layer: tf.layers.Layer): Write | undefined {
+function ruleFor(layer: tf.layers.Layer, rules: Rules = {}): Write | undefined {
   const className = layer.getClassName();
+  if (Object.hasOwn(rules, className)) {
+    return rules[className];
+  }
   return hasFormula(layer) ? formula : Object.hasOwn(LAYERS, className) ? LAYERS[className] : undefined;
 }
 

@@ -102,7 +102,7 @@ export class GraphDefWriter extends GraphWriter {
     const found = names.map(name => this.initializers.find(initializer => initializer.name === name));
     const [first] = found;
     const parts = found.map(each => each?.data);
-    const sources = parts.flatMap(data => (data === undefined || data instanceof Uint8Array ? [] : data.sources));
+    const sources = parts.flatMap(data => (data !== undefined && 'sources' in data ? data.sources : []));
     return this.weights(part, sources, first?.shape ?? [], values => {
       let next = 0;
       const columns = parts.map(data => {

@@ -3,7 +3,7 @@ import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '..
 import {sizeOf, transpose, type Values} from '../../../platform/formats/layout';
 import {channelsLast, isIdentity, range} from '../lower/lowering';
 import type {Part} from '../file/protobuf';
-import {type Attributes, Body, Fraction, type NewNode, TYPE} from './messages';
+import {type Attributes, Body, Fraction, type NewNode, TYPE, typeOf} from './messages';
 
 /** The type of a tensor of tfjs. */
 export function typeNumberOf(dtype: string | undefined): number {
@@ -43,7 +43,7 @@ interface NewInitializer {
   type: number;
   shape: readonly number[];
   /** Its bytes, or how to make them when they are written. */
-  data: Uint8Array | {sources: readonly Source[]; arrange: (parts: Values[]) => Values};
+  data: Part | {sources: readonly Source[]; arrange: (parts: Values[]) => Values};
 }
 
 /** A weight of a layer. Reading one may make a new tensor. */
@@ -108,7 +108,7 @@ export class GraphWriter {
 
   /** Adds a node with several outputs, and returns their names. */
   nodeOf(op: string, inputs: readonly string[], attributes: Attributes, outputs: number): string[] {
-    const name = this.freeName(`${this.layer}/${op}`);
+    const name = this.freeName(`${this.layer}/${typeOf(op).type}`);
     const names = [name, ...range(outputs - 1).map(i => this.freeName(`${name}:${i + 1}`))];
     // Newer versions require the number of parts if their sizes are not given.
     const parts = op === 'Split' && inputs.length === 1 && this.opset >= 18 ? {num_outputs: outputs} : {};
@@ -203,8 +203,14 @@ export class GraphWriter {
     );
   }
 
-  private constant(type: number, shape: readonly number[], data: Uint8Array): string {
-    const name = this.freeName(`constant_${this.initializers.length}`);
+  /** Values as the file has them. */
+  constant(
+    type: number,
+    shape: readonly number[],
+    data: Part,
+    wanted = `constant_${this.initializers.length}`,
+  ): string {
+    const name = this.freeName(wanted);
     this.initializers.push({name, type, shape, data});
     return name;
   }
@@ -324,7 +330,7 @@ export class GraphWriter {
   tensors(finite: FiniteOptions): {name: string; type: number; shape: readonly number[]; bytes: Part}[] {
     return this.initializers.map(({name, type, shape, data}) => {
       const length = sizeOf(shape) * (type === TYPE.float16 ? 2 : 4);
-      const bytes = data instanceof Uint8Array ? data : {length, read: () => encodedBytes(name, type, data, finite)};
+      const bytes = 'sources' in data ? {length, read: () => encodedBytes(name, type, data, finite)} : data;
       return {name, type, shape, bytes};
     });
   }
@@ -339,7 +345,7 @@ export function channelsFirst(rank: number): number[] {
 async function encodedBytes(
   name: string,
   type: number,
-  {sources, arrange}: Exclude<NewInitializer['data'], Uint8Array>,
+  {sources, arrange}: Exclude<NewInitializer['data'], Part>,
   finite: FiniteOptions,
 ): Promise<Uint8Array> {
   const parts: Values[] = [];

@@ -19,10 +19,11 @@ export class Body {
 }
 
 /** The types of tensors, by their numbers in ONNX. */
-export const TYPE = {float: 1, int32: 6, int64: 7, bool: 9, float16: 10} as const;
+export const TYPE = {float: 1, uint8: 2, int32: 6, int64: 7, bool: 9, float16: 10} as const;
 
 /** A node, before it is written. */
 export interface NewNode {
+  /** Of another domain than ONNX's own after its name: `com.microsoft.MatMulNBits`. */
   op: string;
   name: string;
   inputs: readonly string[];
@@ -32,15 +33,23 @@ export interface NewNode {
 
 /** Nodes as messages. */
 export function nodeMessages(nodes: readonly NewNode[]): Uint8Array[] {
-  return nodes.map(({op, name, inputs, outputs, attributes}) =>
-    field(1, [
+  return nodes.map(({op, name, inputs, outputs, attributes}) => {
+    const {domain, type} = typeOf(op);
+    return field(1, [
       ...inputs.map(input => field(1, input)),
       ...outputs.map(output => field(2, output)),
       field(3, name),
-      field(4, op),
+      field(4, type),
       ...Object.entries(attributes).flatMap(([key, value]) => (value === undefined ? [] : [attribute(key, value)])),
-    ]),
-  );
+      ...(domain === '' ? [] : [field(7, domain)]),
+    ]);
+  });
+}
+
+/** The domain of an operation, empty for ONNX's own, and its name in it. */
+export function typeOf(op: string): {domain: string; type: string} {
+  const end = op.lastIndexOf('.');
+  return {domain: op.slice(0, Math.max(end, 0)), type: op.slice(end + 1)};
 }
 
 /** A value of a graph; `null` for a dynamic size, and a string for its name. */

@@ -1,12 +1,10 @@
 import type * as tf from '@tensorflow/tfjs';
 import {misfitError, unsupportedError} from '../../../platform/errors';
 import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
-import {baseOf} from '../../../core/layers/layerMarks';
 import {whileMerged} from '../../../core/model/whileMerged';
-import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
+import {isDecoder} from './isDecoder';
 import {loadedPreprocessor} from '../net/preprocessorKey';
-import {Attention} from '../layers/attention';
 import {LearnedQuery} from '../layers/pairLayers';
 import type {Purpose, Takes} from '../net/architecture';
 
@@ -28,7 +26,7 @@ export async function onnxFiles(
   options: WriteModelOptions,
 ): Promise<Record<string, string | FileBytes>> {
   checkEncoder(model, described);
-  const file = await whileMerged(model, plain =>
+  const {file} = await whileMerged(model, plain =>
     writeModel(plain, options, {inputs: inputsOf(plain, described.takes), outputs: outputsOf(plain, described)}),
   );
   const preprocessor = loadedPreprocessor(model);
@@ -45,14 +43,10 @@ function checkEncoder(model: tf.LayersModel, {takes, modelType}: Described): voi
     );
   }
   // The text encoders of CLIP and SigLIP are causal, like language models.
-  const isCausal = sitesOf(model).some(({layer}) => {
-    const base = baseOf(layer);
-    return base instanceof Attention && base.causal;
-  });
-  if (isCausal && !/^(?:clip|siglip)/.test(modelType)) {
+  if (isDecoder(model) && !/^(?:clip|siglip)/.test(modelType)) {
     throw unsupportedError(
-      `Models of model_type ${modelType} generate text, for which transformers.js needs files with a cache. Encoders of ` +
-        'texts and images can be written with {folder: true}. toONNX(model) writes this one without a cache.',
+      `Models of model_type ${modelType} read texts in one direction and give no next tokens. Encoders and language ` +
+        'models can be written with {folder: true}. toONNX(model) writes this one as one file.',
     );
   }
   if (model.outputs.length > 1) {

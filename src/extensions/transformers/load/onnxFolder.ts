@@ -3,14 +3,16 @@ import {LoRAError, misfitError} from '../../../platform/errors';
 import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
 import {type FolderOptions, supplyFolderWriter} from '../../onnx/export/folder';
 import {hubRecordOf} from '../net/hubRecord';
+import {isDecoder} from './isDecoder';
+import {languageFacts} from './languageFacts';
 import {configText} from './configText';
 import {tokenizerFiles} from './peers';
 import {recordedModel} from './recordedModel';
 
 /**
- * The files that transformers.js loads of an encoder, by their paths.
+ * The files that transformers.js loads of an encoder or a language model, by their paths.
  *
- * @throws LoRAError if the model generates text, takes sounds, or has no config, or a layer cannot be written.
+ * @throws LoRAError if the model takes sounds or has no config, or a layer cannot be written.
  */
 async function onnxFolder(
   model: tf.LayersModel,
@@ -26,12 +28,33 @@ async function onnxFolder(
         'toONNX(model) without {folder: true} writes any model as one file.',
     );
   }
-  const {record, architecture, purpose} = await recordedModel(model);
+  const {record, architecture, purpose, config: hubConfig} = await recordedModel(model);
   const {torch_dtype: _, ...config} = record.config as Record<string, unknown>;
+  if (purpose.head === 'tokens' && architecture.takes === undefined && isDecoder(model)) {
+    const {decoderFiles} = await import('./decoderFiles');
+    const {files, settings} = await decoderFiles(model, architecture.positions?.(hubConfig) ?? 0, options);
+    const {ends = [], template} = languageFacts(model);
+    const {bos_token_id, pad_token_id} = config;
+    return {
+      'config.json': configText({...config, 'transformers.js_config': settings}),
+      'generation_config.json': configText({bos_token_id, eos_token_id: ends, pad_token_id}),
+      ...files,
+      ...withTemplate(tokenizerTexts, template),
+    };
+  }
   const takes = architecture.takes?.(purpose.head) ?? 'texts';
   const {onnxFiles} = await import('./onnxFiles');
   const written = await onnxFiles(model, {purpose, takes, modelType: String(config.model_type)}, options);
   return {'config.json': configText(config), ...written, ...tokenizerTexts};
+}
+
+/** The files of a tokenizer, with the chat template where transformers.js reads it. */
+function withTemplate(texts: Record<string, string>, template: string | undefined): Record<string, string> {
+  const name = 'tokenizer_config.json';
+  const config = texts[name];
+  return config === undefined || template === undefined
+    ? texts
+    : {...texts, [name]: JSON.stringify({...(JSON.parse(config) as object), chat_template: template})};
 }
 
 supplyFolderWriter(onnxFolder);

@@ -1,0 +1,92 @@
+import type * as tf from '@tensorflow/tfjs';
+import {unsupportedError} from '../../../platform/errors';
+import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
+import {whileMerged} from '../../../core/model/whileMerged';
+import {sitesOf} from '../../../core/rewire/walk';
+import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
+import {TYPE} from '../../onnx/write/messages';
+import {Attention} from '../layers/attention';
+import {BLOCK_RULES, hasBlocks} from './blockRules';
+import {cachedRules} from './cachedRules';
+
+/** The classes of layers that compute each position by itself, or with the cache of attention. */
+const BY_POSITION = new RegExp(
+  '(?:^|>)(?:InputLayer|Dense|QuantizedDense|Embedding|QuantizedEmbedding|TiedDense|Attention|PositionEmbedding|' +
+    'FusedRMSNormalization|FusedLayerNormalization|RMSNormalization|LayerNormalization|Add|Activation|Gate|GatedActivation|Gelu|Reshape|Permute|Affine|Scaling|SoftCap|Dropout)$',
+);
+
+/** A decoder as transformers.js takes it. */
+interface DecoderFiles {
+  /** The files by their paths. */
+  files: Record<string, FileBytes>;
+  /** The settings that transformers.js reads in `config.json`. */
+  settings: {dtype: string; use_external_data_format: true};
+}
+
+/**
+ * Writes a language model with inputs and outputs for the keys and values of earlier positions.
+ *
+ * @param positions the longest text.
+ * @throws LoRAError `ERR_UNSUPPORTED` with a line for each layer that cannot be written.
+ */
+export async function decoderFiles(
+  model: tf.LayersModel,
+  positions: number,
+  options: WriteModelOptions,
+): Promise<DecoderFiles> {
+  return whileMerged(model, async plain => {
+    const layers = sitesOf(plain).map(({layer}) => layer);
+    const other = layers.find(layer => !BY_POSITION.test(layer.getClassName()));
+    if (other !== undefined) {
+      throw unsupportedError(
+        `Layer "${other.name}" is a ${other.getClassName()}, for which files with a cache have no input. ` +
+          'toONNX(model) writes the model without a cache.',
+      );
+    }
+    const dtype = layers.some(hasBlocks) ? 'q4' : options.dtype === 'float16' ? 'fp16' : 'fp32';
+    const name = {q4: 'model_q4', fp16: 'model_fp16', fp32: 'model'}[dtype];
+    const {file, data} = await writeModel(plain, options, interfaceOf(plain, positions, `${name}.onnx_data`));
+    return {
+      files: {[`onnx/${name}.onnx`]: file, [`onnx/${name}.onnx_data`]: data},
+      settings: {dtype, use_external_data_format: true},
+    };
+  });
+}
+
+const POSITIONS = 'position_ids';
+
+/** Names, types and sizes as transformers.js has them: it makes the first cache of the sizes that are numbers. */
+function interfaceOf(model: tf.LayersModel, positions: number, dataFile: string): Interface {
+  const sequence = ['batch_size', 'sequence_length'];
+  const caches = sitesOf(model).flatMap(({layer}) => {
+    if (!(layer instanceof Attention)) {
+      return [];
+    }
+    const {heads, keyValueHeads, packed} = layer.getConfig() as Record<'heads' | 'keyValueHeads' | 'packed', number>;
+    const [shape] = [layer.inboundNodes[0]?.inputShapes ?? []].flat() as tf.Shape[];
+    const size = (shape?.[2] ?? 0) / (packed ? heads + 2 * keyValueHeads : heads);
+    return [{heads: keyValueHeads, size}];
+  });
+  const cacheValues = (prefix: string, length: string) =>
+    caches.flatMap(({heads, size}, i) =>
+      ['key', 'value'].map(name => {
+        return {name: `${prefix}.${i}.${name}`, type: TYPE.float, shape: ['batch_size', heads, length, size]};
+      }),
+    );
+  return {
+    inputs: [
+      {name: 'input_ids', type: TYPE.int64, axes: sequence},
+      {name: 'attention_mask', type: TYPE.int64, axes: ['batch_size', 'total_sequence_length']},
+    ],
+    outputs: [{name: 'logits', tensor: model.outputs[0] as tf.SymbolicTensor}],
+    rules: {...BLOCK_RULES, ...cachedRules(positions, POSITIONS)},
+    more: {
+      inputs: [
+        {name: POSITIONS, type: TYPE.int64, shape: sequence},
+        ...cacheValues('past_key_values', 'past_sequence_length'),
+      ],
+      outputs: cacheValues('present', 'total_sequence_length'),
+    },
+    dataFile,
+  };
+}
