@@ -30,9 +30,9 @@ export function docsOf(folder: string): Command {
       for (const section of sections.slice(0, PRINTED)) {
         out(`[${section.page.name}]\n${section.text.trimEnd()}\n`);
       }
-      const others = sections.slice(PRINTED).map(({page: {name}, heading}) => `  ${name}: ${heading}`);
-      if (others.length > 0) {
-        out(['Also in:', ...others].join('\n'));
+      const unprinted = sections.slice(PRINTED).map(({page: {name}, heading}) => `  ${name}: ${heading}`);
+      if (unprinted.length > 0) {
+        out(['Also in:', ...unprinted].join('\n'));
       }
     },
   };

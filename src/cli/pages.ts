@@ -38,8 +38,8 @@ export async function readPages(folder: string): Promise<Page[]> {
 export function sectionsWith(pages: readonly Page[], words: readonly string[]): Section[] {
   const wanted = words.map(word => word.toLowerCase());
   const counted = ({heading, text}: Section) => {
-    const [inHeading, inText] = [heading, text].map(part =>
-      wanted.reduce((total, word) => total + part.toLowerCase().split(word).length - 1, 0),
+    const [inHeading, inText] = [heading, text].map(content =>
+      wanted.reduce((total, word) => total + content.toLowerCase().split(word).length - 1, 0),
     ) as [number, number];
     return {inHeading, inText};
   };

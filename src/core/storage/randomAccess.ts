@@ -4,13 +4,17 @@ import {localFilesFor, type RandomAccess} from './localFiles';
 
 /** A file of the origin private file system, in a worker: `FileSystemSyncAccessHandle`. */
 export interface SyncAccessHandle {
+  /** The size of the file in bytes. */
   getSize(): number;
+  /** Reads bytes from `at` on into `target`. Returns how many. */
   read(target: Uint8Array, options: {at: number}): number;
+  /** Frees the file for other handles. */
   close(): void;
 }
 
 /** What gives a handle: `FileSystemFileHandle`. */
 export interface SyncAccessFile {
+  /** Opens the file for this worker alone. */
   createSyncAccessHandle(): Promise<SyncAccessHandle>;
 }
 

@@ -262,10 +262,9 @@ class RewardCourse extends TrainingCallback {
  *     of another run; `ERR_NOT_ADAPTED` for a `beta` without an adapter; `ERR_BUSY` if the model is training;
  *     `ERR_NUMERIC` if logits are not finite; `ERR_ABORTED`. Also what a reward or a callback throws.
  * @example
- *     const isShort = answers => answers.map(({text}) => (text.split(' ').length <= 12 ? 1 : 0));
  *     const {steps} = await trainOnRewards(adapted, tokenizer, {
  *       prompts: ['What is a fox?'],
- *       rewards: [isShort],
+ *       rewards: [answers => answers.map(({text}) => (text.split(' ').length <= 12 ? 1 : 0))],
  *       optimizer: adamW({learningRate: 1e-4}),
  *       steps: 60,
  *     });

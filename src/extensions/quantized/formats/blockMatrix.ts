@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type BlockFormat, dequantize} from './formats';
-import {placeOf} from '../streamed/streamedBlocks';
+import {placeInFile} from '../streamed/streamedBlocks';
 import {readRowsAt} from '../streamed/streamedFile';
 import {BLOCK, type Quantize} from './quantize';
 
@@ -32,7 +32,7 @@ export function bytesOf(blocks: tf.Tensor): Uint8Array {
 
 /** Returns `count` rows of a tensor of blocks as floats, `[count, width]`. Of one in a file, only they are read. */
 export function rowsOf(blocks: tf.Tensor, matrix: BlockMatrix, first: number, count: number): Float32Array {
-  const place = placeOf(blocks);
+  const place = placeInFile(blocks);
   if (place === undefined) {
     return readRows(matrix, bytesOf(blocks), first, count);
   }

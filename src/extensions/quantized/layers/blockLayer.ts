@@ -26,7 +26,7 @@ import {type BlockMatrix, bytesOf, packedSize, rowsOf} from '../formats/blockMat
 import {type BlockFormat, type BlockFormatName, FORMAT_NAMES, formatNamed} from '../formats/formats';
 import {quantizedKernels} from '../kernels/quantizedKernels';
 import {blockProduct, wholeMatrix} from '../ops/blockOps';
-import {isStreaming, placeOf, streamedBlocks} from '../streamed/streamedBlocks';
+import {isStreaming, placeInFile, streamedBlocks} from '../streamed/streamedBlocks';
 import type {Place} from '../streamed/streamedFile';
 
 /** What the config of a quantized layer has in addition to that of the stock layer. */
@@ -112,7 +112,7 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
       const untrained = [undefined, false, undefined] as const;
       this.blocks = this.addWeight(BLOCKS, [size], 'int32', initializer, ...untrained, () => initializer);
       this.blocks.parameters = rows * width;
-      this.blocks.bytesInFile = () => placeOf(this.blocks.read())?.bytes ?? 0;
+      this.blocks.bytesInFile = () => placeInFile(this.blocks.read())?.bytes ?? 0;
     }
 
     addBias(count: number): void {
@@ -123,7 +123,7 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
     }
 
     withRows(means: readonly (readonly number[])[]): {name: string; value: tf.Tensor} {
-      if (placeOf(this.blocks.read()) !== undefined) {
+      if (placeInFile(this.blocks.read()) !== undefined) {
         throw unsupportedError(
           `Layer "${this.name}" has streamed weights, which get no further rows. Load the model without {weights: ` +
             "'streamed'} to add tokens.",

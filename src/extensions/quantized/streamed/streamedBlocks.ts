@@ -121,7 +121,7 @@ export function streamedBlocks(place: Place | undefined, count: number): tf.Tens
 }
 
 /** Where the bytes of a tensor are; `undefined` if they are in memory. */
-export function placeOf(tensor: tf.TensorInfo): Place | undefined {
+export function placeInFile(tensor: tf.TensorInfo): Place | undefined {
   return backend.find(tensor.dataId);
 }
 

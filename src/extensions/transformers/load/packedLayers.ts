@@ -18,7 +18,9 @@ export async function packedLayers(
   architecture: Architecture,
 ): Promise<PackedLayers | undefined> {
   const plain = plainer(architecture);
-  const matrices = new Map(files.flatMap(({blocks}) => [...(blocks ?? [])].map(([name, own]) => [plain(name), own])));
+  const matrices = new Map(
+    files.flatMap(({blocks}) => [...(blocks ?? [])].map(([name, matrix]) => [plain(name), matrix])),
+  );
   if (matrices.size === 0) {
     return undefined;
   }

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Allocation, Native} from '../../../../backends/wasm/module/native';
-import {placeOf, whenStreamingEnds} from '../../streamed/streamedBlocks';
+import {placeInFile, whenStreamingEnds} from '../../streamed/streamedBlocks';
 import {orderRows, type Place, type Run} from '../../streamed/streamedFile';
 
 /** About how many bytes are read at a time of a large matrix that belongs to no run. Tests change it. */
@@ -21,7 +21,7 @@ export function withRows(
   unit: number,
   compute: OnRows,
 ): void {
-  const place = placeOf(blocks);
+  const place = placeInFile(blocks);
   if (place === undefined) {
     compute(native.at(blocks), 0, rows);
   } else {
@@ -76,8 +76,9 @@ class BlocksInHeap {
       this.run = undefined; // until all of it is read
       const bytes = this.native.bytes(this.room('run', file.largestRun), run.bytes);
       file.read(bytes, run.begin);
-      for (const {begin: own, bytes: count, order} of run.reordered) {
-        orderRows(bytes.subarray(own - run.begin, own - run.begin + count), order as Int32Array);
+      for (const matrix of run.reordered) {
+        const first = matrix.begin - run.begin;
+        orderRows(bytes.subarray(first, first + matrix.bytes), matrix.order as Int32Array);
       }
       this.run = run;
     }

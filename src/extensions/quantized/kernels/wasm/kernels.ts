@@ -5,7 +5,7 @@ import type {AddedFunctions, Native} from '../../../../backends/wasm/module/nati
 import {BLOCK, DEPTH, panelBytes, PANEL_ROW} from '../../../../backends/wasm/module/products';
 import {type BlockMatrix, rowBytes} from '../../formats/blockMatrix';
 import {areActivationsRounded} from '../activations';
-import {placeOf} from '../../streamed/streamedBlocks';
+import {placeInFile} from '../../streamed/streamedBlocks';
 import {readRowsAt} from '../../streamed/streamedFile';
 import type {QuantizedKernels} from '../quantizedKernels';
 import {agrees} from './agrees';
@@ -66,7 +66,7 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
       multiply: (x, targets) => {
         const [{matrix}] = targets as [(typeof targets)[0]];
         const source = sourceOf(matrix) as Source;
-        if (targets.every(({blocks}) => placeOf(blocks) === undefined)) {
+        if (targets.every(({blocks}) => placeInFile(blocks) === undefined)) {
           const placed = targets.map(({blocks, matrix: {rows}, to}) => ({from: native.at(blocks), rows, to}));
           fewRows(native, added, [x, 1], matrix, source, placed);
           return;
@@ -259,7 +259,7 @@ function lookUp(
 ): tf.TensorInfo {
   const out = native.output([rows.length, width]);
   const target = native.at(out);
-  const place = placeOf(blocks);
+  const place = placeInFile(blocks);
   const from = place === undefined ? native.at(blocks) : 0;
   const [numbers = 0, packed = 0] = native.reserve(4 * PART * parts, place === undefined ? 0 : stride);
   /** Rows that were read → where they are in the result. A text repeats tokens. */
