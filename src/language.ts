@@ -1,5 +1,6 @@
 import './quantized';
 import './extensions/transformers/register';
+import './extensions/transformers/load/onnxFolder';
 
 // Importing this entry point registers the layers of transformers and of quantized weights.
 
@@ -28,11 +29,12 @@ export type {
   RewardFunction,
   RewardLoss,
   RewardOptions,
+  RewardRun,
   RewardPrompt,
   RewardStep,
   SampledAnswer,
 } from './extensions/language/rewards/rewardOptions';
-export {type RewardRun, trainOnRewards} from './extensions/language/rewards/trainOnRewards';
+export {trainOnRewards} from './extensions/language/rewards/trainOnRewards';
 export {type ChatRecord, parseChats} from './extensions/records/chatRecords';
 export type {ChatMessage} from './extensions/records/messages';
 export {parsePreferences, type PreferenceRecord, type TextOrMessages} from './extensions/records/preferenceRecords';

@@ -242,6 +242,20 @@ const USAGES: Record<string, Usage> = {
     tf.ones([1, 4, 3]),
     {language: 'en', task: 'transcribe', timestamps: false, maxTokens: 2},
   ],
+  trainOnRewards: () => [
+    writer(),
+    tokenizer,
+    {
+      prompts: ['the'],
+      rewards: [() => [0, 1]],
+      optimizer: library.sgd({learningRate: 0.1}),
+      steps: 1,
+      group: 2,
+      maxTokens: 1,
+      seed: 1,
+      beta: 0,
+    },
+  ],
 };
 
 const EXPORTED = {

@@ -22,7 +22,6 @@ interface EngineState {
   activeScope?: {readonly track?: readonly tf.Tensor[]} | null;
   scopeStack?: readonly {readonly name?: string}[];
   tensorInfo: WeakMap<object, unknown>;
-  numBytes: number;
 }
 
 function state(): EngineState {
@@ -96,11 +95,6 @@ export function withMade<T>(f: () => T): {result: T; made: readonly tf.Tensor[]}
   const from = track.length;
   const result = f();
   return {result, made: track.slice(from).filter(({kept: isKept}) => !isKept)};
-}
-
-/** Corrects what tfjs counts as the bytes of all tensors, for values that no memory holds. */
-export function countHeldBytes(more: number): void {
-  state().numBytes += more;
 }
 
 export function holds(dataId: unknown): boolean {

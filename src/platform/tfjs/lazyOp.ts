@@ -110,15 +110,6 @@ export function freeShapes(): void {
   lookedAt.set(tape, tape.length);
 }
 
-/** How many bytes recorded operations have saved so far, each buffer counted once. */
-export function savedBytes(): number {
-  const saved = (currentTape() ?? []).flatMap(({saved: tensors = []}) => tensors);
-  const bytes = new Map(
-    saved.filter(({isDisposed}) => !isDisposed).map(({dataId, size}) => [dataId, 4 * size] as const),
-  );
-  return [...bytes.values()].reduce((sum, count) => sum + count, 0);
-}
-
 /** Gradients that our operations returned and only the tape holds, excluding those of a caller. */
 const recordedInputs = new WeakSet<tf.Tensor>();
 

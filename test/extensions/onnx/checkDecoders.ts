@@ -7,19 +7,22 @@ import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {CACHE, install} from '../../../scripts/graphModels/cache';
-import {applyLoRA} from '../../../src/index';
+import {applyLoRA, LoRAError} from '../../../src/index';
 import {disposeModel} from '../../../src/node';
 import {toONNX} from '../../../src/onnx';
 import {quantizeBase} from '../../../src/quantized';
 import {loadTransformer} from '../../../src/transformers';
 import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {stirFactors} from '../../models';
+import {type ConfigCase, configsOf, weightsOf} from '../transformers/configs';
 import {fixture} from '../transformers/fixtures';
 
 /** Those whose heads have 8 values. */
 const DECODERS = ['phi3', 'gpt2'];
 const BITS = [8, 4] as const;
 const LIMIT = 1e-5;
+/** How many configs of a family. */
+const CASES = 3;
 
 const SCRIPT = `
 import {readFileSync} from 'node:fs';
@@ -74,6 +77,52 @@ function blockDecoder(changed: object) {
   });
   const ends = {'model.embed_tokens.weight': tensor([70, 64]), 'model.norm.weight': tensor([64])};
   return {config, weights: encodeSafetensors({...layer(0), ...layer(1), ...ends}, {dtype: 'F32'})};
+}
+
+const FAMILIES = [
+  ...['gemma', 'gemma2', 'gemma3_text', 'gpt2', 'gpt_neox', 'granite', 'llama', 'mistral', 'olmo2', 'olmo3', 'opt'],
+  ...['phi', 'phi3', 'qwen2', 'qwen3', 'smollm3'],
+];
+
+/** The language models among the random configs of a family, with heads of 8 values, which the operation needs. */
+function* wideCases(family: string): Generator<ConfigCase> {
+  for (const drawn of configsOf(family).cases) {
+    const {n_embd, n_head, num_attention_heads: heads = n_head} = drawn.config as Record<string, number>;
+    const width = 8 * heads!;
+    const isLanguageModel = /CausalLM|LMHead/.test(drawn.architecture) && drawn.config.is_causal !== false;
+    if (isLanguageModel && drawn.values !== null) {
+      const {head_dim, word_embed_proj_dim} = drawn.config as Record<string, number>;
+      const config = {
+        ...drawn.config,
+        ...(n_embd === undefined ? {hidden_size: width} : {n_embd: width}),
+        ...(head_dim != null && {head_dim: 8}),
+        ...(word_embed_proj_dim != null && {word_embed_proj_dim: width}),
+      };
+      yield {...drawn, config};
+    }
+  }
+}
+
+/** The model of a case, whose tensors get the shapes of its config: errors state some of them at a time. */
+async function wideModel(drawn: ConfigCase): Promise<tf.LayersModel> {
+  const {config, architecture} = drawn;
+  let {tensors} = drawn;
+  for (;;) {
+    try {
+      const weights = weightsOf({...drawn, tensors});
+      return (await loadTransformer({config: JSON.stringify(config), weights, architecture, tokenizer: false})).model;
+    } catch (error) {
+      const shapes = new Map(
+        [...(error as Error).message.matchAll(/(\S+): shape \[[^\]]*\] in the file, \[([^\]]*)\] by the config/g)].map(
+          ([, name, sizes]) => [name, sizes!.split(',').map(Number)] as const,
+        ),
+      );
+      if (shapes.size === 0) {
+        throw error;
+      }
+      tensors = tensors.map(({name, shape}) => ({name, shape: shapes.get(name) ?? shape}));
+    }
+  }
 }
 
 const LENGTHS = [6, 3, 5];
@@ -148,6 +197,27 @@ export async function checkDecoders(names: readonly string[] = DECODERS): Promis
     stirFactors(model);
     report(`${name}, adapter merged`, await difference(join(out, name), model));
     [model, base].forEach(disposeModel);
+  }
+  for (const family of FAMILIES) {
+    let count = 0;
+    for (const drawn of wideCases(family)) {
+      let model: tf.LayersModel | undefined;
+      try {
+        model = await wideModel(drawn);
+        report(`${family}, random config ${drawn.seed}`, await difference(join(out, `${family}-${drawn.seed}`), model));
+        count++;
+      } catch (error) {
+        if (!(error instanceof LoRAError)) {
+          throw error;
+        }
+        console.log(`     ${family}, random config ${drawn.seed}: ${error.message.split('\n').at(-1)}`);
+      } finally {
+        model?.dispose();
+      }
+      if (count === CASES) {
+        break;
+      }
+    }
   }
   for (const [name, changed] of Object.entries({
     llama: {},

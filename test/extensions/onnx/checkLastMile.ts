@@ -14,6 +14,7 @@ import {parseArgs} from 'node:util';
 import {smollm2} from '../../../scripts/pretrained';
 import {builderPython, optimumPython} from '../../../scripts/pythonEnvironments';
 import {adaptONNX} from '../../../src/onnx';
+import {checkDecoders} from './checkDecoders';
 import {checkSwaps, type SwapCase} from './swapInTransformersJs';
 
 const {values: flags} = parseArgs({
@@ -105,7 +106,8 @@ async function main(): Promise<void> {
     });
   });
   const failed = await checkSwaps(join(out, 'swaps'), swaps, flags.pages);
-  process.exitCode = failed > 0 ? 1 : (status ?? 1);
+  const decodersAgree = await checkDecoders();
+  process.exitCode = failed > 0 || !decodersAgree ? 1 : (status ?? 1);
 }
 
 void main();

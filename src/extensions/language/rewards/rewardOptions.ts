@@ -60,6 +60,14 @@ export interface RewardStep {
   readonly examples: readonly (SampledAnswer & {readonly reward: number; readonly advantage: number})[];
 }
 
+/** What `trainOnRewards` did. */
+export interface RewardRun {
+  /** The steps, those of earlier processes too if the run was resumed; these have no examples. */
+  readonly steps: readonly RewardStep[];
+  /** From which step the run was resumed; 0 if it began anew. */
+  readonly resumedAt: number;
+}
+
 /** Options of `trainOnRewards`. Names and defaults of the algorithm are TRL's. */
 export interface RewardOptions extends CallOptions {
   /** What the model answers: texts or messages, with further fields if rewards need them. */

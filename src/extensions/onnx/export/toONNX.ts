@@ -21,7 +21,7 @@ export interface ToONNXOptions extends LoadONNXOptions, FiniteOptions {
 export interface NewONNXOptions extends FiniteOptions, CallOptions {
   /** The type in which weights are stored. With `'float16'` they are read as float32. Defaults to `'float32'`. */
   dtype?: 'float32' | 'float16';
-  /** Whether all files that transformers.js loads are written, for a text or image encoder or a language model. Default: false. */
+  /** Whether to write all files that transformers.js loads of an encoder or a language model. Default: false. */
   folder?: boolean;
   /** With `folder`: the tokenizer that `loadTransformer` returned, whose files are written too. Default: none. */
   tokenizer?: unknown;
@@ -38,9 +38,10 @@ export interface NewONNXOptions extends FiniteOptions, CallOptions {
  * Without a file, a model of stock layers, or of layers of `tfjs-lora/transformers`, becomes a new file of opset 17.
  * Its inputs and outputs keep their names, types and layout, and dynamic sizes stay dynamic.
  *
- * With `{folder: true}`, a text or image encoder of `loadTransformer` becomes the files that transformers.js loads:
- * `onnx/model.onnx` with the names, types and layout that it expects, `config.json`, the files of the `tokenizer`, and
- * `preprocessor_config.json` if the model was loaded with it.
+ * With `{folder: true}`, an encoder of `loadTransformer`, or a language model, becomes the files that transformers.js
+ * loads: `onnx/model.onnx` with the names, types and layout that it expects, `config.json`, the files of the
+ * `tokenizer`, and `preprocessor_config.json` if the model was loaded with it. A language model has a cache of keys and
+ * values, and its weights are in `onnx/model.onnx_data`.
  *
  * @param model an adapted or merged model, or any other.
  * @param source the file that the model was imported from. Leave it out for a model that was not imported.
@@ -49,7 +50,8 @@ export interface NewONNXOptions extends FiniteOptions, CallOptions {
  * @returns the bytes of the file. Changed tensors that were external are in it. With `folder`, the contents of all
  *   files by their paths.
  * @throws LoRAError with the code ERR_MISFIT if the model was not imported from this file, or has no config for its
- *     folder; ERR_UNSUPPORTED if it has layers that cannot be written, with a line for each; ERR_NUMERIC if a weight is not finite or too large.
+ *     folder; ERR_UNSUPPORTED if it has layers that cannot be written, with a line for each; ERR_NUMERIC if a weight is
+ *     not finite or too large.
  * @example
  *     const tuned = await toONNX(model, file);
  *     const fresh = await toONNX(tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3]})]}));

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type LoRAError, unsupportedError} from '../../../platform/errors';
-import {countHeldBytes} from '../../../platform/tfjs/engine';
-import {leaveReferencesTo} from '../../../platform/tfjs/references';
+import {countHeldBytes, leaveReferencesTo} from '../../../platform/tfjs/references';
 import type {Place} from './streamedFile';
 
 interface Entry {

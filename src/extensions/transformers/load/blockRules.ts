@@ -29,7 +29,7 @@ export function hasBlocks(layer: tf.layers.Layer): boolean {
     : false;
 }
 
-/** The tensors of a matrix in blocks: `values = (integers − zero)·scales`, plus `minima` of blocks, `[blocks, rows]`. */
+/** The tensors of a matrix in blocks: `values = (integers − zero)·scales`, plus `minima`: `[blocks, rows]`. */
 interface BlockTensors {
   bits: 4 | 8;
   rows: number;

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {unsupportedError} from '../../../platform/errors';
 import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
+import {shortName} from '../../../platform/tfjs/configs';
 import {whileMerged} from '../../../core/model/whileMerged';
 import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
@@ -10,10 +11,12 @@ import {BLOCK_RULES, hasBlocks} from './blockRules';
 import {cachedRules} from './cachedRules';
 
 /** The classes of layers that compute each position by itself, or with the cache of attention. */
-const BY_POSITION = new RegExp(
-  '(?:^|>)(?:InputLayer|Dense|QuantizedDense|Embedding|QuantizedEmbedding|TiedDense|Attention|PositionEmbedding|' +
-    'FusedRMSNormalization|FusedLayerNormalization|RMSNormalization|LayerNormalization|Add|Activation|Gate|GatedActivation|Gelu|Reshape|Permute|Affine|Scaling|SoftCap|Dropout)$',
-);
+const BY_POSITION = [
+  ...['InputLayer', 'Embedding', 'QuantizedEmbedding', 'PositionEmbedding', 'Attention'],
+  ...['Dense', 'QuantizedDense', 'TiedDense', 'Gate', 'GatedActivation', 'Activation', 'Gelu'],
+  ...['LayerNormalization', 'FusedLayerNormalization', 'RMSNormalization', 'FusedRMSNormalization'],
+  ...['Add', 'Affine', 'Scaling', 'SoftCap', 'Dropout', 'Reshape', 'Permute'],
+];
 
 /** A decoder as transformers.js takes it. */
 interface DecoderFiles {
@@ -36,7 +39,7 @@ export async function decoderFiles(
 ): Promise<DecoderFiles> {
   return whileMerged(model, async plain => {
     const layers = sitesOf(plain).map(({layer}) => layer);
-    const other = layers.find(layer => !BY_POSITION.test(layer.getClassName()));
+    const other = layers.find(layer => !BY_POSITION.includes(shortName(layer.getClassName())));
     if (other !== undefined) {
       throw unsupportedError(
         `Layer "${other.name}" is a ${other.getClassName()}, for which files with a cache have no input. ` +

@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {addAll} from '../../../core/ops/addAll';
 import {dependsOnTrainable, recordedVariables} from '../../../core/ops/recording';
 import type {Dropout} from '../../../core/ops/update';
-import {detached, isRecording} from '../../../platform/tfjs/engine';
-import {freeShapes, isolated, runLazyOp, savedBytes} from '../../../platform/tfjs/lazyOp';
+import {currentTape, detached, isRecording} from '../../../platform/tfjs/engine';
+import {freeShapes, isolated, runLazyOp} from '../../../platform/tfjs/lazyOp';
 
 // The logits of a language model are the largest tensor of a training step, and their gradient is as large. Here they
 // are computed for a few positions at a time, together with the gradient in the states. (Wijmans et al., "Cut Your
@@ -64,6 +64,15 @@ function chunksOf({classes, leastPositions}: Head, [rows, positions]: readonly [
 function logitsOfChunk(classes: number): number {
   const least = Math.max(LEAST.logits, LEAST.positions * classes);
   return isRecording() ? Math.min(CHUNK.logits, Math.max(least, savedBytes() / 12)) : CHUNK.logits;
+}
+
+/** How many bytes recorded operations have saved so far, each buffer counted once. */
+function savedBytes(): number {
+  const saved = (currentTape() ?? []).flatMap(({saved: tensors = []}) => tensors);
+  const bytes = new Map(
+    saved.filter(({isDisposed}) => !isDisposed).map(({dataId, size}) => [dataId, 4 * size] as const),
+  );
+  return [...bytes.values()].reduce((sum, count) => sum + count, 0);
 }
 
 /** Divides a length into parts of at most `most`, as equal as possible. */
