@@ -1,6 +1,5 @@
 import './quantized';
 import './extensions/transformers/register';
-import './extensions/transformers/load/onnxFolder';
 
 // Importing this entry point registers the layers of transformers and of quantized weights.
 

@@ -20,7 +20,6 @@ import {checkLimits, type LoadOptions} from '../../core/storage/limits';
 import {withHubName} from '../../core/storage/hubName';
 import {readerOf, type StreamSource} from '../../core/storage/sources';
 import {ByteReader} from '../../platform/formats/byteReader';
-import type {StreamedFile} from '../quantized/streamed/streamedFile';
 import {withoutResidue} from '../../platform/tfjs/engine';
 import {chooseArchitecture} from '../transformers/load/architectures';
 import {
@@ -42,7 +41,7 @@ import {fill, isTransposed, valuesOf} from './gguf/fillWeight';
 import {withFactors} from './gguf/rotaryFactors';
 import type {Family} from './gguf/families';
 import {ggufName, type GGUFModel, readConfig} from './gguf/ggufConfig';
-import {type GGUFSource, inOrder, openStreamed, placesIn, tensorsFrom} from './gguf/streamedGGUF';
+import type {GGUFSource} from './gguf/streamedGGUF';
 import {rowOrder} from './gguf/rowOrder';
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
 import type {MetadataValue} from './gguf/headerReader';
@@ -173,13 +172,13 @@ export async function loadGGUF(
   checkLimits(limits);
   throwIfAborted(signal);
   await partsLoaded();
-  const streamed = weights === 'streamed' ? await openStreamed(source, limits, maxReadBytes) : undefined;
+  const streamed = weights === 'streamed' ? await streamedFrom(source, limits, maxReadBytes) : undefined;
   const reader =
     streamed === undefined
       ? await readerOf(source as StreamSource, limits).catch((error: unknown) => {
           throw withHubName(error, source);
         })
-      : new ByteReader(inOrder(streamed));
+      : new ByteReader(streamed.inOrder(streamed.file));
   try {
     const file = await openGGUF(reader, hasTokenizer ? [...OF_FACTS, ...OF_TOKENIZER] : OF_FACTS);
     const read = readConfig(file);
@@ -196,6 +195,12 @@ export async function loadGGUF(
     reader.cancel(error);
     throw error;
   }
+}
+
+/** A file whose matrices stay there, and the functions that read it. */
+async function streamedFrom(source: GGUFSource | PromiseLike<GGUFSource>, limits: LoadOptions, maxReadBytes: number) {
+  const {openStreamed, ...functions} = await import('./gguf/streamedGGUF');
+  return {...functions, file: await openStreamed(source, limits, maxReadBytes)};
 }
 
 /** The file's tokenizer and chat template. */
@@ -216,7 +221,7 @@ function factsOf({metadata}: GGUFFile): LanguageFacts {
 interface Building {
   quantized: boolean;
   gradientCheckpointing: GradientCheckpointing;
-  streamed: StreamedFile | undefined;
+  streamed: Awaited<ReturnType<typeof streamedFrom>> | undefined;
   call: CallOptions;
 }
 
@@ -232,14 +237,12 @@ async function modelOf(
     const tensor = find(fileName);
     return quantized && tensor !== undefined && tensor.format.name !== 'F32' ? tensor : undefined;
   };
-  const places =
-    streamed &&
-    placesIn(
-      streamed,
-      file.tensors,
-      ({shape, format}) => shape.length === 2 && format.name !== 'F32',
-      name => rowOrder(family, name, read.config),
-    );
+  const places = streamed?.placesIn(
+    streamed.file,
+    file.tensors,
+    ({shape, format}) => shape.length === 2 && format.name !== 'F32',
+    name => rowOrder(family, name, read.config),
+  );
   /** The tensors that stay in the file. */
   const inFile = new Set<string>();
   const sources: NetSources = {
@@ -271,7 +274,7 @@ async function modelOf(
     return places?.has(tensor?.name ?? '') ? 0 : (tensor?.bytes ?? 4 * tf.util.sizeFromShape(shape));
   });
   checkRoom(
-    held.reduce((sum, bytes) => sum + bytes, streamed?.largestRun ?? 0),
+    held.reduce((sum, bytes) => sum + bytes, streamed?.file.largestRun ?? 0),
     'as they are held',
   );
   let built: ReturnType<typeof buildModel> | undefined;
@@ -299,7 +302,9 @@ async function modelOf(
     const progress = {total: file.tensors.reduce((sum, {bytes}) => sum + bytes, 0), what: 'loading weights, in bytes'};
     const step = stepsOf(call);
     let done = 0;
-    const tensorBytes = streamed ? tensorsFrom(streamed, file.tensors, {first: used, inFile}) : file.read();
+    const tensorBytes = streamed
+      ? streamed.tensorsFrom(streamed.file, file.tensors, {first: used, inFile})
+      : file.read();
     for await (const [tensor, bytes] of tensorBytes) {
       await step({done, ...progress});
       done += bytes.length;

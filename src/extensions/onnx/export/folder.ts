@@ -22,8 +22,8 @@ export function supplyFolderWriter(writer: WriteFolder): void {
 export const writeFolder: WriteFolder = async (model, options) => {
   if (write === undefined) {
     throw misfitError(
-      "{folder: true} writes models of 'tfjs-lora/transformers' and 'tfjs-lora/language', neither of which is " +
-        'imported. toONNX(model) writes any model as one file.',
+      "{folder: true} writes encoders and language models by 'tfjs-lora/transformers', which is not imported: " +
+        "import 'tfjs-lora/transformers'. toONNX(model) writes any model as one file.",
     );
   }
   return write(model, options);
