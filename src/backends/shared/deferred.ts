@@ -19,13 +19,36 @@ interface Entry extends Deferred {
   refCount: number;
 }
 
+/** A backend of tensors whose values are not in memory: a table of them, and how many tensors share each. */
+export abstract class TableBackend<E extends {refCount: number}> extends tf.KernelBackend {
+  protected readonly entries = new Map<tf.DataId, E>();
+
+  override incRef(dataId: tf.DataId): void {
+    (this.entries.get(dataId) as E).refCount++;
+  }
+
+  override refCount(dataId: tf.DataId): number {
+    return this.entries.get(dataId)?.refCount ?? 0;
+  }
+
+  override numDataIds(): number {
+    return this.entries.size;
+  }
+
+  override memory(): {unreliable: boolean} {
+    return {unreliable: false};
+  }
+
+  override floatPrecision(): 32 {
+    return 32;
+  }
+}
+
 /**
  * The backend of tensors that are not computed yet. When a kernel of another backend or a reader needs their values,
  * tfjs fetches them from here, which computes them; a graphics card computes them itself.
  */
-class DeferredBackend extends tf.KernelBackend {
-  private readonly entries = new Map<tf.DataId, Entry>();
-
+class DeferredBackend extends TableBackend<Entry> {
   add(shape: number[], deferred: Deferred): tf.DataId {
     const dataId = {};
     this.entries.set(dataId, {...deferred, shape, refCount: 1});
@@ -72,14 +95,6 @@ class DeferredBackend extends tf.KernelBackend {
     return {y, refCount};
   }
 
-  override incRef(dataId: tf.DataId): void {
-    (this.entries.get(dataId) as Entry).refCount++;
-  }
-
-  override refCount(dataId: tf.DataId): number {
-    return this.entries.get(dataId)?.refCount ?? 0;
-  }
-
   override disposeData(dataId: tf.DataId, force = false): boolean {
     const entry = this.entries.get(dataId);
     if (entry !== undefined) {
@@ -92,18 +107,6 @@ class DeferredBackend extends tf.KernelBackend {
       entry.onEnd?.();
     }
     return true;
-  }
-
-  override numDataIds(): number {
-    return this.entries.size;
-  }
-
-  override memory(): {unreliable: boolean} {
-    return {unreliable: false};
-  }
-
-  override floatPrecision(): 32 {
-    return 32;
   }
 }
 

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {TableBackend} from '../../../backends/shared/deferred';
 import {type LoRAError, unsupportedError} from '../../../platform/errors';
 import {countHeldBytes, leaveReferencesTo} from '../../../platform/tfjs/references';
 import type {Place} from './streamedFile';
@@ -21,8 +22,7 @@ function heldError(): LoRAError {
  * The backend of quantized matrices that stay in their file. Kernels that know them read what they need; any other
  * reader gets the values from here, if they are not too many.
  */
-class StreamedBackend extends tf.KernelBackend {
-  private readonly entries = new Map<tf.DataId, Entry>();
+class StreamedBackend extends TableBackend<Entry> {
   /** Called once there are no more matrices. */
   readonly onEmpty = new Set<() => void>();
 
@@ -54,13 +54,8 @@ class StreamedBackend extends tf.KernelBackend {
   }
 
   override incRef(dataId: tf.DataId): void {
-    const entry = this.entries.get(dataId) as Entry;
-    entry.refCount++;
-    countHeldBytes(-entry.bytes);
-  }
-
-  override refCount(dataId: tf.DataId): number {
-    return this.entries.get(dataId)?.refCount ?? 0;
+    super.incRef(dataId);
+    countHeldBytes(-(this.entries.get(dataId) as Entry).bytes);
   }
 
   /** @param force tfjs moves the values to another backend, which would hold them from then on. */
@@ -94,18 +89,6 @@ class StreamedBackend extends tf.KernelBackend {
       throw heldError();
     }
     return true;
-  }
-
-  override numDataIds(): number {
-    return this.entries.size;
-  }
-
-  override memory(): {unreliable: boolean} {
-    return {unreliable: false};
-  }
-
-  override floatPrecision(): 32 {
-    return 32;
   }
 }
 
