@@ -22,13 +22,6 @@ const FORMATS: Readonly<Record<string, {bits: 4 | 8; hasMinimum?: true}>> = {
   Q8_0: {bits: 8},
 };
 
-/** Whether a layer has blocks that are written as they are. */
-export function hasBlocks(layer: tf.layers.Layer): boolean {
-  return layer instanceof QuantizedDense || layer instanceof QuantizedEmbedding
-    ? Object.hasOwn(FORMATS, layer.matrix.format.name)
-    : false;
-}
-
 /** The tensors of a matrix in blocks: `values = (integers − zero)·scales`, plus `minima`: `[blocks, rows]`. */
 interface BlockTensors {
   bits: 4 | 8;
@@ -47,7 +40,7 @@ function tensorsOf(out: GraphWriter, {blocks, matrix}: BlockLayer): BlockTensors
   const total = rows * count;
   const [bytesInBlock, head] = [4 * bits, hasMinimum ? 4 : 2];
   const halfAt = (bytes: Uint8Array, at: number) => fromFloat16((bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8));
-  const made = (name: string, type: number, shape: number[], fill: (bytes: Uint8Array) => Uint8Array) => {
+  const addTensor = (name: string, type: number, shape: number[], fill: (bytes: Uint8Array) => Uint8Array) => {
     const length = shape.reduce((product, size) => product * size, type === TYPE.uint8 ? 1 : 4);
     const read = () => Promise.resolve(fill(bytesOf(blocks.read())));
     return out.once(`${name} of ${blocks.id}`, () => out.constant(type, shape, {length, read}, `${out.layer}/${name}`));
@@ -56,7 +49,7 @@ function tensorsOf(out: GraphWriter, {blocks, matrix}: BlockLayer): BlockTensors
     const values = Float32Array.from({length: total}, (_, block) => valueOf(bytes, block));
     return new Uint8Array(values.buffer);
   };
-  const integers = made('integers', TYPE.uint8, [rows, count, bytesInBlock], bytes => {
+  const integers = addTensor('integers', TYPE.uint8, [rows, count, bytesInBlock], bytes => {
     const values = new Uint8Array(total * bytesInBlock);
     for (let block = 0; block < total; block++) {
       const from = block * format.bytes + head;
@@ -67,17 +60,19 @@ function tensorsOf(out: GraphWriter, {blocks, matrix}: BlockLayer): BlockTensors
     }
     return values;
   });
-  const scales = made(
+  const scales = addTensor(
     'scales',
     TYPE.float,
     [rows, count],
     floats((bytes, block) => halfAt(bytes, block * format.bytes)),
   );
-  const minima = made.bind(undefined, 'minima', TYPE.float, [count, rows]);
   return {
     ...{bits, rows, width, integers, scales},
     minima: hasMinimum
-      ? minima(
+      ? addTensor(
+          'minima',
+          TYPE.float,
+          [count, rows],
           floats((bytes, at) => {
             const block = (at % rows) * count + Math.floor(at / rows);
             return halfAt(bytes, block * format.bytes + 2) + 8 * halfAt(bytes, block * format.bytes);
@@ -133,15 +128,19 @@ function lookUp(out: GraphWriter, ids: string, {bits, width, integers, scales, m
   return out.reshape(shifted, [0, 0, width]);
 }
 
-/** Whether blocks are written as they are: rows that end within a block would need another product. */
-function isKept(layer: tf.layers.Layer | undefined): layer is BlockLayer & tf.layers.Layer {
-  return layer !== undefined && hasBlocks(layer) && (layer as BlockLayer).matrix.width % BLOCK === 0;
+/** Whether a layer's blocks are written as they are: rows that end within a block would need another product. */
+export function keepsBlocks(layer: tf.layers.Layer | undefined): layer is BlockLayer & tf.layers.Layer {
+  return (
+    (layer instanceof QuantizedDense || layer instanceof QuantizedEmbedding) &&
+    Object.hasOwn(FORMATS, layer.matrix.format.name) &&
+    layer.matrix.width % BLOCK === 0
+  );
 }
 
 const otherwise = (className: string) => LAYERS[className] as Write;
 
 const dense: Write = (out, call) => {
-  if (!isKept(call.layer)) {
+  if (!keepsBlocks(call.layer)) {
     return otherwise(QuantizedDense.className)(out, call);
   }
   const {bias, activation} = call.fields<KernelLayer>();
@@ -150,13 +149,13 @@ const dense: Write = (out, call) => {
 };
 
 const embedding: Write = (out, call) =>
-  isKept(call.layer)
+  keepsBlocks(call.layer)
     ? call.output(lookUp(out, indices(out, call.input), tensorsOf(out, call.layer)))
     : otherwise(QuantizedEmbedding.className)(out, call);
 
 const tiedDense: Write = (out, call) => {
   const {lender, bias} = call.fields<{lender?: tf.layers.Layer; bias: Source | null}>();
-  return isKept(lender)
+  return keepsBlocks(lender)
     ? call.output(biased(out, product(out, out.plain(call.input), tensorsOf(out, lender)), bias))
     : otherwise(TiedDense.className)(out, call);
 };

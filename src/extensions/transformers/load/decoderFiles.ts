@@ -7,7 +7,7 @@ import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
 import {TYPE} from '../../onnx/write/messages';
 import {Attention} from '../layers/attention';
-import {BLOCK_RULES, hasBlocks} from './blockRules';
+import {BLOCK_RULES, keepsBlocks} from './blockRules';
 import {cachedRules} from './cachedRules';
 
 /** The classes of layers that compute each position by itself, or with the cache of attention. */
@@ -46,7 +46,7 @@ export async function decoderFiles(
           'toONNX(model) writes the model without a cache.',
       );
     }
-    const dtype = layers.some(hasBlocks) ? 'q4' : options.dtype === 'float16' ? 'fp16' : 'fp32';
+    const dtype = layers.some(keepsBlocks) ? 'q4' : options.dtype === 'float16' ? 'fp16' : 'fp32';
     const name = {q4: 'model_q4', fp16: 'model_fp16', fp32: 'model'}[dtype];
     const {file, data} = await writeModel(plain, options, interfaceOf(plain, positions, `${name}.onnx_data`));
     return {
