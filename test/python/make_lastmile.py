@@ -156,8 +156,9 @@ def fixtures(optimum, to):
             if hasattr(layer, "get_delta_weight")
         }
         (to / "added.json").write_text(json.dumps(added) + "\n")
-        for file in ("adapter_config.json", "adapter_model.safetensors"):
-            (to / file).write_bytes((place / "llama-all" / file).read_bytes())
+        (to / "adapter_model.safetensors").write_bytes((place / "llama-all" / "adapter_model.safetensors").read_bytes())
+        config = json.loads((place / "llama-all" / "adapter_config.json").read_text())
+        (to / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": None}, indent=2))
         builder = ["-m", "onnxruntime_genai.models.builder", "-p", "int4", "-e", "cpu", "-c", place / "cache"]
         subprocess.run([sys.executable, *builder, "-i", place / "llama", "-o", place / "builder"], check=True)
         export = [optimum, "-m", "optimum.commands.optimum_cli", "export", "onnx", "--model"]
