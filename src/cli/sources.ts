@@ -49,7 +49,7 @@ export function isPublished(kind: Source['kind']): boolean {
   return kind === 'hub model' || kind === 'GGUF model';
 }
 
-/** What an address of the Hugging Face hub names, which is a file if its name says of which kind. */
+/** The file of an address of the Hugging Face hub, by its ending; an address with another ending is a folder. */
 async function hubSource(path: string): Promise<Source> {
   const kinds = {'.gguf': 'GGUF model', '.onnx': 'ONNX model', '.safetensors': 'adapter', '.json': 'adapter'} as const;
   const ending = Object.keys(kinds).find(name => path.endsWith(name)) as keyof typeof kinds | undefined;

@@ -12,7 +12,7 @@ export interface SyncAccessHandle {
   close(): void;
 }
 
-/** What gives a handle: `FileSystemFileHandle`. */
+/** A file that gives such a handle: `FileSystemFileHandle`. */
 export interface SyncAccessFile {
   /** Opens the file for this worker alone. */
   createSyncAccessHandle(): Promise<SyncAccessHandle>;

@@ -16,7 +16,7 @@ export interface PolicyBatch {
   readonly mask: tf.Tensor2D;
   /** `[rows, 1]`. */
   readonly advantages: tf.Tensor2D;
-  /** What a token of an answer counts in the loss; for `'rloo'`, what an answer counts: `[rows, 1]`. */
+  /** The weight of each token of an answer in the loss; for `'rloo'`, that of the answer: `[rows, 1]`. */
   readonly weights: tf.Tensor2D;
 }
 
@@ -85,8 +85,8 @@ export function policyLoss(batch: PolicyBatch, options: PolicyOptions): PolicyOu
 }
 
 /**
- * What a token of each answer counts in the loss of a pass; for `'rloo'`, what an answer counts. The mean over the
- * passes of a step is the loss of the step.
+ * The weight of a token of each answer in the loss of a pass; for `'rloo'`, the weight of each answer. The mean over
+ * the passes of a step is the loss of the step.
  *
  * @param lengths how many tokens of each answer of the step count.
  */

@@ -46,7 +46,7 @@ export function rewardBatch(samples: readonly JudgedSample[], padToMultipleOf: n
   return {xs, ys: tf.tensor2d(targets, [samples.length, 3 * tokens + FACTS])};
 }
 
-/** What the loss of a batch needs besides its targets. */
+/** The options of the loss of a batch. */
 export interface BatchLossOptions extends PolicyOptions {
   readonly temperature: number;
   /** Whether the log-probabilities of the old policy are in the targets. */

@@ -70,7 +70,7 @@ export interface RewardRun {
 
 /** Options of `trainOnRewards`. Names and defaults of the algorithm are TRL's. */
 export interface RewardOptions extends CallOptions {
-  /** What the model answers: texts or messages, with further fields if rewards need them. */
+  /** The prompts that the model answers: texts or messages, with further fields if rewards need them. */
   prompts: readonly RewardPrompt[];
   /** The functions that reward answers, each with a weight or with 1. */
   rewards: readonly (RewardFunction | readonly [reward: RewardFunction, weight: number])[];
@@ -102,7 +102,7 @@ export interface RewardOptions extends CallOptions {
   epsilonHigh?: number;
   /** Whether the importance weight is of a token or of an answer. `'rloo'` has only the latter. Default: `'token'`. */
   importance?: 'token' | 'sequence';
-  /** By which standard deviation advantages are divided. Default: `'group'`; for `'rloo'` `'none'`. */
+  /** The standard deviation that divides advantages. Default: `'group'`; for `'rloo'` `'none'`. */
   scaleRewards?: 'group' | 'batch' | 'none';
   /** Whether several rewards are summed, or normalized in their groups before. Default: `'sum'`. */
   combine?: 'sum' | 'normalize';

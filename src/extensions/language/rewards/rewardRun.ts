@@ -92,8 +92,8 @@ class RewardDataset extends /* @__PURE__ */ (() => tf.data.Dataset<Batch>)() {
       const record = prompts[index] as ResolvedRewards['prompts'][number];
       const prompt = texts.ids[index] as readonly number[];
       const draws = Array.from({length: group}, (_, answer) => drawsOf(seed, step, i, answer));
-      const samples = await sampleAnswers(model, texts, prompt, draws, options, made =>
-        onProgress?.({done: i * maxTokens + made, total: promptsPerStep * maxTokens, what: 'sampling tokens'}),
+      const samples = await sampleAnswers(model, texts, prompt, draws, options, count =>
+        onProgress?.({done: i * maxTokens + count, total: promptsPerStep * maxTokens, what: 'sampling tokens'}),
       );
       answers.push(...samples.map(sample => ({prompt, answer: {...sample, record, prompt: promptOf(record)}})));
     }

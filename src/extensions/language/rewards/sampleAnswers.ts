@@ -40,7 +40,7 @@ export async function sampleAnswers(
   prompt: readonly number[],
   draws: readonly (() => number)[],
   {maxTokens, temperature, topK, topP, signal}: SampleOptions,
-  onToken: (made: number) => void,
+  onToken: (count: number) => void,
 ): Promise<Sample[]> {
   const session = new DecodingSession(model, [prompt]);
   session.quantizedActivations = 'float32';
@@ -58,16 +58,16 @@ export async function sampleAnswers(
   }));
   let open = answers;
   try {
-    for (let made = 0; made < maxTokens && open.length > 0; made++) {
+    for (let count = 0; count < maxTokens && open.length > 0; count++) {
       throwIfAborted(signal);
       const logits = await session.logits();
-      if (made === 0) {
+      if (count === 0) {
         session.select(draws.map(() => 0));
       }
       open.forEach((answer, row) => {
         // Drawing may change the logits, which are those of all answers at first.
         const token = choose(
-          made === 0 ? (logits[0] as Float32Array).slice() : (logits[row] as Float32Array),
+          count === 0 ? (logits[0] as Float32Array).slice() : (logits[row] as Float32Array),
           answer.random,
         );
         answer.tokens.push(token);
@@ -75,7 +75,7 @@ export async function sampleAnswers(
         answer.text += answer.hasEnd ? '' : answer.pieces.add(token);
       });
       session.add(open.map(({tokens}) => tokens.at(-1) as number));
-      const isFull = prompt.length + made + 1 > session.maxPositions;
+      const isFull = prompt.length + count + 1 > session.maxPositions;
       const rows = [...open.keys()].filter(row => open[row]?.hasEnd === false && !isFull);
       if (rows.length < open.length) {
         open = rows.map(row => open[row] as (typeof answers)[number]);
@@ -83,7 +83,7 @@ export async function sampleAnswers(
           session.select(rows);
         }
       }
-      onToken(made + 1);
+      onToken(count + 1);
       await eventsRun(); // they may abort the sampling
     }
   } finally {
