@@ -70,11 +70,8 @@ export default defineConfig([
     // Declarations have the comments. The modules are not minified, so maps would only double the package.
     sourcemap: false,
     deps: {neverBundle: [/^node:/]},
-    // Comments that name the module are in ES modules alone: `scripts/sizes.ts` reads them.
-    inputOptions: (options, format) => ({
-      ...options,
-      experimental: {...options.experimental, attachDebugInfo: format === 'cjs' ? 'none' : 'simple'},
-    }),
+    // Comments that name modules would only make the package larger.
+    inputOptions: options => ({...options, experimental: {...options.experimental, attachDebugInfo: 'none'}}),
     outputOptions: {comments: {jsdoc: false}, codeSplitting: {groups: sharedFiles(join(import.meta.dirname, 'src'))}},
     hooks: {
       'build:done': ({options}) => {

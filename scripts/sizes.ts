@@ -89,8 +89,7 @@ function loadedWithBackends(built: BuildResult<{metafile: true}>): Map<string, S
   const {outputs} = built.metafile;
   const atOnce = loadedFrom(built, isStart);
   const later = Object.entries(outputs).flatMap(([path, {entryPoint}]) => {
-    const source = entryPoint === undefined || isStart(entryPoint) ? '' : readFileSync(join(ROOT, entryPoint), 'utf8');
-    const [, backend] = /#region src\/backends\/(wasm|webgl|webgpu)\//.exec(source) ?? [];
+    const [, backend] = /\b(wasm|webgl|webgpu)Part-/.exec(entryPoint ?? '') ?? [];
     return backend === undefined
       ? []
       : [[backend, loadedFrom(built, name => name === outputs[path]?.entryPoint)] as const];

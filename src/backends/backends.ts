@@ -55,5 +55,5 @@ for (const card of ['webgl', 'webgpu']) {
     onBackend((_name, backend) => guardGraphicsCard(backend));
   });
 }
-supplyPrograms('webgl', {}, async () => (await import('./webgl/capabilities')).webglPrograms);
-supplyPrograms('webgpu', {readsByPromise: true}, async () => (await import('./webgpu/capabilities')).webgpuPrograms);
+supplyPrograms('webgl', {}, async () => (await import('./webgl/webglPart')).webglPrograms);
+supplyPrograms('webgpu', {readsByPromise: true}, async () => (await import('./webgpu/webgpuPart')).webgpuPrograms);
