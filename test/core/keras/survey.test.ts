@@ -6,7 +6,7 @@ import 'tfjs-lora/transformers';
 import {numbers} from '../../helpers';
 import {artifactsOf, computedByKeras, CONVERTED, handlerOf} from './converted';
 
-const page = readFileSync(join(__dirname, '../../../docs/converting.md'), 'utf8');
+const page = readFileSync(join(__dirname, '../../../docs/measurements.md'), 'utf8');
 const rows = [...page.matchAll(/^\| ([\d., ]+) \| `\.(\w+)` \| (\w+) \| (.+) \| (.+) \|$/gm)].flatMap(
   ([, versions = '', form, model, ofTfjs = '', ofKeras = '']) =>
     versions.split(', ').map(version => ({name: `keras-${version}-${form}-${model}`, ofTfjs, ofKeras})),

@@ -242,9 +242,9 @@ const cases: Tried[] = [...readCases('networks'), ...withKernels, ...randomGraph
     ? [tried, {...tried, name: `${each.name} beside its update`, merge: false}]
     : [tried];
 });
-/** The files that docs/onnx.md names, and whether they import. */
+/** The files that docs/measurements.md names, and whether they import. */
 const told = new Map(
-  [...readFileSync('docs/onnx.md', 'utf8').matchAll(/^\| `(\S+\.onnx)`([^|]*)\|[^|]*\| ([^|]+?) *\|$/gm)].map(
+  [...readFileSync('docs/measurements.md', 'utf8').matchAll(/^\| `(\S+\.onnx)`([^|]*)\|[^|]*\| ([^|]+?) *\|$/gm)].map(
     ([, file = '', more = '', result = '']) => [file + more.trimEnd(), !result.startsWith('no')],
   ),
 );
@@ -267,7 +267,7 @@ for (const [backend, files] of [
       console.log(`| ${each.name} | refused: ${error.message.split('\n').slice(0, 4).join(' ')} |`);
     }
     if (imports !== (told.get(each.name) ?? true)) {
-      console.log(`docs/onnx.md says otherwise of ${each.name}.`);
+      console.log(`docs/measurements.md says otherwise of ${each.name}.`);
       process.exitCode = 1;
     }
   }
