@@ -335,7 +335,7 @@ describe('faults', () => {
         [file.fails, file.last] = [fails, file.reads + after];
         await expect(model.trainOnBatch([tokens, mask], tokens)).rejects.toThrow(message);
         expect(valuesOf(model)).toEqual(values);
-        // Stock tfjs keeps the scalar of the loss from the forward pass on, and frees it after the step.
+        // Stock tfjs keeps the loss of a backward pass that fails: see below.
         expect(tf.memory().numTensors).toBe(numTensors + (after === 14 ? 1 : 0));
         file.fails = undefined;
         await model.trainOnBatch([tokens, mask], tokens); // the next step computes what it would have
@@ -344,6 +344,27 @@ describe('faults', () => {
       }
     },
   );
+
+  test('stock tfjs keeps the loss of a step whose backward pass fails', async () => {
+    let fails = false;
+    const passOn = tf.customGrad(x => ({
+      value: (x as tf.Tensor).clone(),
+      gradFunc: dy => {
+        if (fails) {
+          throw new Error('failed');
+        }
+        return dy as tf.Tensor;
+      },
+    }));
+    const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
+    model.compile({optimizer: 'sgd', loss: (_, y) => passOn(tf.mean(y))});
+    const [x, y] = [tf.ones([1, 2]), tf.ones([1, 1])];
+    await model.trainOnBatch(x, y);
+    const {numTensors} = tf.memory();
+    fails = true;
+    await expect(model.trainOnBatch(x, y)).rejects.toThrow('failed');
+    expect(tf.memory().numTensors).toBe(numTensors + 1);
+  });
 
   test.each([
     ['truncated', (path: string) => truncateSync(path, 5000), /has changed/],

@@ -58,17 +58,18 @@ class StreamedBackend extends TableBackend<Entry> {
     countHeldBytes(-(this.entries.get(dataId) as Entry).bytes);
   }
 
-  /** @param force tfjs moves the values to another backend, which would hold them from then on. */
+  /** @param force tfjs moves the values to another backend, which holds them from then on. */
   override disposeData(dataId: tf.DataId, force = false): boolean {
     const entry = this.entries.get(dataId);
     if (entry === undefined) {
       return true;
     }
-    if (force) {
+    if (force && entry.place !== undefined) {
       throw heldError();
     }
-    entry.refCount--;
-    countHeldBytes(entry.bytes);
+    const count = force ? entry.refCount : 1;
+    entry.refCount -= count;
+    countHeldBytes(count * entry.bytes);
     if (entry.refCount > 0) {
       return false;
     }
