@@ -230,7 +230,7 @@ const USES: Record<string, Use> = {
   'trainable tokens': ({model}) => trained(applyLoRA(model, trainableTokens(model, [3, 5]))),
   'trainable tokens with LoRA': ({model}) =>
     trained(applyLoRA(model, trainableTokens(model, [3, 5], {lora: {rank: 2, targets: [/q_proj$/], seed: 1}}))),
-  'another head': async ({model}) => {
+  'another head': ({model}) => {
     const headed = replaceHead(model, 3, {after: 'model/norm'});
     const adapted = adaptedOf(headed, {targets: [/v_proj$/]});
     const shapes = logitsOf(adapted).map(({length}) => length);
@@ -326,14 +326,12 @@ const USES: Record<string, Use> = {
     const values: unknown[] = [];
     setAdapter(model, second);
     values.push(logitsOf(model));
-    await withAdapter(model, first, () => {
-      values.push(logitsOf(model));
-    });
+    values.push(withAdapter(model, first, () => logitsOf(model)));
     values.push(adapterValues(sum));
     tf.tidy(() => {
       const tokens = tf.tensor2d(IDS, undefined, 'int32');
       const predicted = predictWith(model, [tokens, tf.onesLike(tokens)], [first, second]);
-      values.push(valuesOf([predicted].flat() as tf.Tensor[]));
+      values.push(valuesOf([predicted].flat()));
     });
     const twin = applyLoRA(base, sum);
     values.push(logitsOf(twin));
@@ -343,7 +341,7 @@ const USES: Record<string, Use> = {
     });
     return values;
   }),
-  'another adapter on one base': async ({model}) => {
+  'another adapter on one base': ({model}) => {
     const [first, second] = [adaptedOf(model), adaptedOf(model, {targets: [/up_proj$/]})];
     const values = [logitsOf(first)];
     disposeModel(first);
