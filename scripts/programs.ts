@@ -26,7 +26,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       hand: 'tsx examples/hand/train.ts',
       'hand-page': 'tsx examples/hand/serve.ts',
       vision: 'tsx examples/vision/train.ts',
-      'vision-page': 'tsx examples/vision/serve.ts',
+      'vision-page': 'tsx examples/shared/page/serve.ts vision',
       onnx: 'tsx examples/onnx/train.ts',
       'onnx-page': 'tsx examples/onnx/serve.ts',
       sounds: 'tsx examples/sounds/train.ts',

@@ -30,6 +30,20 @@ export class Remote<Engine extends object, News> {
   }
 }
 
+/** The functions of an engine in its worker. */
+export function remote<Engine extends object, News>(
+  worker: Worker,
+  onNews: (news: News) => void,
+): Pick<Engine, Methods<Engine>> {
+  const calls = connect<Calls<News>>(worker);
+  return new Proxy({} as Pick<Engine, Methods<Engine>>, {
+    get:
+      (_, method: string) =>
+      (...args: unknown[]) =>
+        calls.call(method, args, onNews),
+  });
+}
+
 /** Inside the worker: answers calls by the engine that `make` makes, and sends its news. */
 export function answerCalls<Engine extends object, News>(make: (tell: (news: News) => void) => Engine): void {
   /** Of the calls that go on, the first of which has the news: a later one may only stop it. */

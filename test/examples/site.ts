@@ -96,7 +96,7 @@ export async function serveSite(
 }
 
 /** What the tests of an example's page have: a browser, the address of the page, and a folder for pictures of it. */
-interface OpenedSite {
+export interface OpenedSite {
   browser: Browser;
   url: string;
   screenshots: string;
@@ -177,7 +177,10 @@ export const LOOKS = (['desk', 'phone'] as const).flatMap(name =>
     viewport: name === 'desk' ? {width: 1280, height: 900} : {width: 390, height: 844},
   })),
 );
-type Look = (typeof LOOKS)[number];
+interface Look extends Omit<(typeof LOOKS)[number], 'name'> {
+  /** What its pictures are called. */
+  name: string;
+}
 
 /** Shows a page in one of these ways. */
 export async function showAs(page: Page, {colorScheme, viewport}: Look): Promise<void> {

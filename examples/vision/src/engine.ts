@@ -2,7 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
 import {encodeImages} from 'tfjs-lora/images';
 import {counted} from '../../shared/counted';
-import {Learning, withAdapterIn} from '../../shared/learning';
+import {withAdapterIn} from '../../shared/learning';
+import {AdapterEngine, fetched} from '../../shared/page/engine';
+import type {Size} from '../../shared/page/results';
+import {isHeldOut} from '../../shared/page/heldOut';
 import {startWasm} from '../../shared/wasm';
 import {
   type BaseFiles,
@@ -20,17 +23,37 @@ import {
   type Seen,
   SETTINGS,
 } from '../learn';
-import {
-  type Engine,
-  isHeldOut,
-  type Learned,
-  type Look,
-  type News,
-  type Opened,
-  type Picture,
-  type Size,
-  type Start,
-} from './protocol';
+
+/** An image, by its number. Its pixels can be left out if it was among the images of the previous call. */
+export interface Picture {
+  id: number;
+  pixels?: ImageData;
+}
+
+/** The class of an image. */
+export interface Look {
+  /** By similarity to the images of the classes; `null` if fewer than two classes have images. */
+  before: number | null;
+  /** As the trained model predicts, with its probability; `null` if there is no adapter. */
+  after: {label: number; chance: number} | null;
+}
+
+interface Opened extends Size {
+  /** How many classes the adapter tells apart. */
+  classes: number;
+}
+
+interface Learned extends Size {
+  seconds: number;
+  isStopped: boolean;
+  /** How many images were held out, and how many of them are classified correctly. */
+  heldOut: {count: number; before: number; after: number};
+}
+
+/** News: bytes of the model that were loaded, images that were processed, or a training step. */
+export type News =
+  | {kind: 'loading' | 'looking'; done: number; total: number}
+  | {kind: 'step'; step: number; steps: number; loss: number};
 
 /** No adapter of this model is nearly as large. */
 const MAX_BYTES = 2 ** 25;
@@ -41,8 +64,8 @@ interface Labelled {
   label: number;
 }
 
-/** The image model and its adapter. */
-export class VisionEngine implements Engine {
+/** The image model and its adapter. A method that fails gives a message for the visitor, and has changed nothing. */
+export class VisionEngine extends AdapterEngine<News> {
   private files: BaseFiles | undefined;
   /** By number of classes: the base of the adapter and, until it is trained, another one. */
   private readonly bases = new Map<number, tf.LayersModel>();
@@ -50,20 +73,11 @@ export class VisionEngine implements Engine {
   private readonly seen = new Map<number, Seen>();
   /** The ids of the images of each class, as of the latest `look`. */
   private classes: readonly (readonly number[])[] = [];
-  private readonly learning = new Learning();
-  private isStopped = false;
 
-  constructor(private readonly tell: (news: News) => void) {}
-
-  async start(folder: string): Promise<Start> {
+  /** Loads the model from the files in a folder at a URL. */
+  async start(folder: string): Promise<{parameters: number}> {
     await startWasm();
-    const get = async (name: string) => {
-      const response = await fetch(folder + name);
-      if (!response.ok) {
-        throw new Error(`The model could not be loaded: ${response.url} answers ${response.status}.`);
-      }
-      return response;
-    };
+    const get = (name: string) => fetched(folder + name);
     const weights = counted(await get('model.safetensors'), (done, total) => this.tell({kind: 'loading', done, total}));
     this.files = {
       config: (await (await get('config.json')).json()) as BaseFiles['config'],
@@ -73,6 +87,7 @@ export class VisionEngine implements Engine {
     return {parameters: (await this.baseFor(2)).countParams()};
   }
 
+  /** Classifies other images, by the images of the classes and by what was learned. */
   async look(classes: readonly (readonly Picture[])[], others: readonly Picture[]): Promise<Look[]> {
     await this.seeAll([...classes.flat(), ...others]);
     this.classes = classes.map(pictures => pictures.map(({id}) => id));
@@ -88,6 +103,7 @@ export class VisionEngine implements Engine {
     return others.map((_, i) => ({before: before?.[i] ?? null, after: after?.[i] ?? null}));
   }
 
+  /** Trains a new adapter on the classes of the latest `look`, and calibrates it on their held-out images. */
   async learn(epochs: number): Promise<Learned> {
     const begin = performance.now();
     this.isStopped = false;
@@ -126,20 +142,13 @@ export class VisionEngine implements Engine {
     }
   }
 
-  stop(): Promise<void> {
-    this.isStopped = true;
-    return Promise.resolve();
-  }
-
-  file(): Promise<Blob> {
-    return this.learning.file();
-  }
-
+  /** The whole model with the adapter merged, as the files of a model on the hub, by their names. */
   async model(names: readonly string[]): Promise<Record<string, Blob>> {
     const files = await hubFiles(this.learning.learned, this.opened(), names);
     return Object.fromEntries(Object.entries(files).map(([name, content]) => [name, new Blob([content])]));
   }
 
+  /** Opens the adapter in a file. */
   open(file: File): Promise<Opened> {
     return withAdapterIn(file, MAX_BYTES, async adapter => {
       const classes = adapter.tensors['classifier/bias']?.size;
@@ -148,11 +157,6 @@ export class VisionEngine implements Engine {
       }
       return {...(await this.takeOn(applyLoRA(await this.baseFor(classes), adapter), classes)), classes};
     });
-  }
-
-  forget(): Promise<void> {
-    this.learning.forget();
-    return Promise.resolve();
   }
 
   private opened(): BaseFiles {

@@ -1,0 +1,15 @@
+/**
+ * Downloads what a page needs where it is not here yet, builds the page, and serves it on this machine.
+ *
+ *     npm run example -- vision-page
+ */
+import {fileURLToPath} from 'node:url';
+import {dinov2} from '../../../scripts/dinov2';
+import {servePage} from '../serve';
+
+/** What pages load beside their own files. */
+const MODELS: Readonly<Record<string, () => unknown>> = {vision: dinov2};
+
+const name = process.argv[2]!;
+await MODELS[name]?.();
+await servePage(fileURLToPath(new URL(`../../${name}/vite.config.ts`, import.meta.url)));
