@@ -2,6 +2,7 @@
 
     python test/python/make_lastmile.py models FOLDER         # decoders, their adapters, and what PEFT generates
     python test/python/make_lastmile.py smollm2 GGUF FOLDER   # the same for SmolLM2-135M, in float32
+    python test/python/make_lastmile.py whisper FOLDER        # a tiny Whisper, its adapters, and PEFT's logits
     python test/python/make_lastmile.py dynamo FOLDER FILE    # a decoder as torch's exporter writes it
     python test/python/make_lastmile.py quantize FILE FOLDER  # a float file in 4 bits and in dynamic int8
     python test/python/make_lastmile.py fixtures OPTIMUM TO   # graphs without weights, and what PEFT adds to products
@@ -106,6 +107,40 @@ def adapters(place, kinds, spread, prompts):
         adapted.save_pretrained(place.with_name(f"{place.name}-{kind}"))
         expected[kind] = generated(adapted)
     (place / "generated.json").write_text(json.dumps(expected))
+
+
+def whisper(place):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    bins = 8
+    blocks = dict(encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4)
+    sizes = dict(d_model=32, encoder_ffn_dim=48, decoder_ffn_dim=40, num_mel_bins=bins, vocab_size=256)
+    tokens = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1)
+    lists = dict(max_target_positions=24, suppress_tokens=[], begin_suppress_tokens=[])
+    torch.manual_seed(0)
+    model = WhisperForConditionalGeneration(WhisperConfig(**blocks, **sizes, **tokens, **lists)).eval()
+    fill(model.parameters(), 0.3)
+    model.save_pretrained(place)
+    WhisperFeatureExtractor(feature_size=bins).save_pretrained(place)
+    features = torch.sin(torch.arange(bins * 3000, dtype=torch.float64) ** 2 / 7).float().reshape(1, bins, -1)
+
+    def logits(network):
+        with torch.no_grad():
+            outputs = network(input_features=features, decoder_input_ids=torch.tensor([IDS]))
+        return outputs.logits.flatten().tolist()
+
+    expected = {"ids": IDS, "bins": bins, "features": features.flatten().tolist(), "base": logits(model)}
+    every = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+    kinds = {"qv": dict(target_modules=["q_proj", "v_proj"]), "all": dict(target_modules=every, use_rslora=True)}
+    for kind, settings in kinds.items():
+        lora = LoraConfig(r=3, lora_alpha=6, init_lora_weights=False, **settings)
+        adapted = get_peft_model(WhisperForConditionalGeneration.from_pretrained(place), lora).eval()
+        fill((weight for weight in adapted.parameters() if weight.requires_grad), 0.2)
+        adapted.save_pretrained(place / kind)
+        expected[kind] = logits(adapted)
+    (place / "expected.json").write_text(json.dumps(expected))
 
 
 def dynamo(folder, file):
@@ -228,5 +263,6 @@ def quantize(file, folder):
 
 if __name__ == "__main__":
     command, *paths = sys.argv[1:]
-    commands = {"models": models, "smollm2": smollm2, "dynamo": dynamo, "quantize": quantize, "fixtures": fixtures}
+    commands = {"models": models, "smollm2": smollm2, "whisper": whisper, "dynamo": dynamo, "quantize": quantize}
+    commands["fixtures"] = fixtures
     commands[command](*map(Path, paths))

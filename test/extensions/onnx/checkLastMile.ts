@@ -15,6 +15,7 @@ import {smollm2} from '../../../scripts/pretrained';
 import {builderPython, optimumPython} from '../../../scripts/pythonEnvironments';
 import {adaptONNX} from '../../../src/onnx';
 import {checkDecoders} from './checkDecoders';
+import {checkSpeech} from './checkSpeech';
 import {checkSwaps, type SwapCase} from './swapInTransformersJs';
 
 const {values: flags} = parseArgs({
@@ -105,9 +106,24 @@ async function main(): Promise<void> {
       return {name: `${model} ${dtype}`, dtype, file, model: join(out, model), adapters};
     });
   });
+  run(builder, 'test/python/make_lastmile.py', 'whisper', join(out, 'whisper'));
+  const exportedSpeech = join(out, 'whisper-optimum');
+  const task = ['--task', 'automatic-speech-recognition-with-past'];
+  run(
+    optimum,
+    '-m',
+    'optimum.commands.optimum_cli',
+    'export',
+    'onnx',
+    '--model',
+    join(out, 'whisper'),
+    ...task,
+    exportedSpeech,
+  );
+  const speechAgrees = await checkSpeech(join(out, 'whisper'), exportedSpeech);
   const failed = await checkSwaps(join(out, 'swaps'), swaps, flags.pages);
   const decodersAgree = await checkDecoders();
-  process.exitCode = failed > 0 || !decodersAgree ? 1 : (status ?? 1);
+  process.exitCode = failed > 0 || !speechAgrees || !decodersAgree ? 1 : (status ?? 1);
 }
 
 void main();

@@ -147,6 +147,37 @@ test('a language model is written with a cache, whose sizes are numbers, and its
   expect(outputs).toHaveLength(past.length + 1);
 });
 
+test('a Whisper becomes an encoder, and a decoder without branches that returns the states of what it heard', async () => {
+  const generation = {
+    lang_to_id: {'<|en|>': 5},
+    no_timestamps_token_id: 8,
+    suppress_tokens: [3],
+    return_timestamps: true,
+  };
+  const preprocessor = {chunk_length: 2, sampling_rate: 100, hop_length: 20, feature_size: 5};
+  const files = await toONNX(await loaded('whisperTiedText', {generation, preprocessor}), {folder: true});
+  const [encoder, decoder] = ['encoder_model', 'decoder_model_merged'].map(name => {
+    expect(files).toHaveProperty([`onnx/${name}.onnx_data`]);
+    return readOnnx(files[`onnx/${name}.onnx`] as Uint8Array).graph;
+  });
+  expect(encoder!.inputs).toEqual([{name: 'input_features', type: 1, shape: ['batch_size', 5, 'frames']}]);
+  expect(encoder!.outputs.map(({name}) => name)).toEqual(['last_hidden_state']);
+  expect(decoder!.nodes.some(({op}) => op === 'If')).toBe(false);
+  const past = decoder!.inputs.filter(({name}) => name.startsWith('past_key_values.'));
+  const names = decoder!.outputs.map(({name}) => name.replace('present', 'past_key_values'));
+  expect(names).toEqual(['logits', ...past.map(({name}) => name)]);
+  expect(past.slice(0, 4).map(({name, shape}) => [name, shape![1], shape![3]])).toEqual(
+    ['decoder.key', 'decoder.value', 'encoder.key', 'encoder.value'].map(name => [`past_key_values.0.${name}`, 2, 6]),
+  );
+  const json = (name: string) => JSON.parse(files[name] as string) as object;
+  expect(json('config.json')).toMatchObject({is_encoder_decoder: true, model_type: 'whisper'});
+  expect(json('generation_config.json')).toMatchObject({
+    ...{lang_to_id: {'<|en|>': 5}, is_multilingual: true, no_timestamps_token_id: 8, suppress_tokens: [3]},
+    ...{decoder_start_token_id: 1, eos_token_id: 2, max_length: 9},
+  });
+  expect(json('preprocessor_config.json')).toEqual({...preprocessor, n_samples: 200, nb_max_frames: 10});
+});
+
 test('a model without a config is refused, and so are options that do not fit', async () => {
   const bert = await loaded('bert');
   const plain = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});

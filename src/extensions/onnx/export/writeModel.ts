@@ -24,13 +24,17 @@ export interface WriteModelOptions extends FiniteOptions, CallOptions {
 
 /** Inputs and outputs as a convention has them. */
 export interface Interface {
+  /** The tensors of the model that are the inputs. Default: those of the model. */
+  from?: readonly tf.SymbolicTensor[];
   /** Index of an input → its name, the type of its values, and the names of its dynamic sizes, by axis. */
   inputs?: readonly {
     name: string;
     type?: number;
     axes: readonly string[];
-    /** Whether its images have their channels first. */
+    /** Whether its channels come before its images or positions. */
     channelsFirst?: boolean;
+    /** Writes what the model takes of it. Default: all. */
+    read?: (out: GraphWriter, name: string) => string;
   }[];
   outputs?: readonly NamedOutput[];
   /** What writes some layers, inputs and outputs that they have besides those of the model. */
@@ -78,14 +82,16 @@ export async function writeModel(
   if (!model.built) {
     model.countParams(); // a Sequential lays out its graph when it is first used
   }
-  const inputs = model.inputs.map((input, i) => {
-    const {name, type, channelsFirst, axes} = {
+  const inputs = (interfaceNames.from ?? model.inputs).map((input, i) => {
+    const {name, type, channelsFirst, axes, read} = {
       ...{name: model.inputNames[i] ?? '', type: typeNumberOf(input.dtype), channelsFirst: false, axes: ['batch']},
+      read: (_: GraphWriter, name: string) => name,
       ...interfaceNames.inputs?.[i],
     };
-    const order = channelsFirst ? [0, 3, 1, 2] : range(input.shape.length);
+    const axesInOrder = range(input.shape.length);
+    const order = channelsFirst ? [0, input.shape.length - 1, ...axesInOrder.slice(1, -1)] : axesInOrder;
     const sizes = input.shape.map((size, axis) => size ?? axes[axis] ?? `${name}_${axis}`);
-    return {input, name, type, order, shape: order.map(axis => sizes[axis] ?? null)};
+    return {input, name, type, order, read, shape: order.map(axis => sizes[axis] ?? null)};
   });
   const outputs = interfaceNames.outputs ?? outputsOf(model);
   const opset = sitesOf(model).some(({layer}) => takesMeans(layer)) ? OPSET_OF_MEANS : OPSET;
@@ -95,7 +101,10 @@ export async function writeModel(
     dtype === 'float16',
   );
   const tensorOf: Known = new Map(
-    inputs.map(({input, name, type, order}) => [input, new Tensor(input.shape, type, name, order)]),
+    inputs.map(({input, name, type, order, read}) => {
+      out.layer = name;
+      return [input, new Tensor(input.shape, type, read(out, name), order)];
+    }),
   );
   inputs.forEach(({input, name}) => {
     if (input.dtype === 'string') {

@@ -39,7 +39,7 @@ export function writeCalls(
   {path = '', keywords, rules}: {path?: string; keywords?: Keywords; rules?: Rules | undefined} = {},
 ): void {
   const flow = new MaskFlow(keywords);
-  for (const call of callsInOrder(model)) {
+  for (const call of callsInOrder(model, written.keys())) {
     const {outboundLayer: layer, inputTensors, outputTensors} = call;
     const masked = flow.enter(call);
     if (outputTensors.every(output => written.has(output))) {

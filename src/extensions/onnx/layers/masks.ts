@@ -27,10 +27,14 @@ export class MaskFlow {
   }
 }
 
-/** The calls in a model as tfjs runs them: once for each tensor that is needed, inputs from the last to the first. */
-export function callsInOrder(model: tf.LayersModel): LayerCall[] {
+/**
+ * The calls in a model as tfjs runs them: once for each tensor that is needed, inputs from the last to the first.
+ *
+ * @param known tensors that no call has to compute.
+ */
+export function callsInOrder(model: tf.LayersModel, known: Iterable<tf.SymbolicTensor> = model.inputs): LayerCall[] {
   const calls = new Map(callsOf(model).flatMap(call => call.outputTensors.map(output => [output, call] as const)));
-  const visited = new Set<tf.SymbolicTensor>(model.inputs);
+  const visited = new Set(known);
   const visit = (tensor: tf.SymbolicTensor): LayerCall[] => {
     const call = calls.get(tensor);
     if (call === undefined || visited.has(tensor)) {

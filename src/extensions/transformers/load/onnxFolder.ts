@@ -43,6 +43,12 @@ async function onnxFolder(
     };
   }
   const takes = architecture.takes?.(purpose.head) ?? 'texts';
+  if (takes === 'speech' && purpose.head === 'tokens') {
+    const {speechFiles} = await import('./speechFiles');
+    const positions = architecture.positions?.(hubConfig) ?? 0;
+    const {files, config: added} = await speechFiles(model, positions, config, options);
+    return {'config.json': configText({...config, ...added}), ...files, ...tokenizerTexts};
+  }
   const {onnxFiles} = await import('./onnxFiles');
   const written = await onnxFiles(model, {purpose, takes, modelType: String(config.model_type)}, options);
   return {'config.json': configText(config), ...written, ...tokenizerTexts};
