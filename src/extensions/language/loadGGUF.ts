@@ -16,6 +16,7 @@ import {
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
 import {QuantizedDense} from '../quantized/layers/quantizedDense';
 import {QuantizedEmbedding} from '../quantized/layers/quantizedEmbedding';
+import {orderRows} from '../quantized/streamed/streamedFile';
 import {checkLimits, type LoadOptions} from '../../core/storage/limits';
 import {withHubName} from '../../core/storage/hubName';
 import {readerOf, type StreamSource} from '../../core/storage/sources';
@@ -37,12 +38,12 @@ import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} fr
 import type {GradientCheckpointing} from '../transformers/net/net';
 import type {Expected, NetSources} from '../transformers/net/netSources';
 import {isEnd} from './gguf/endTokens';
-import {fill, isTransposed, valuesOf} from './gguf/fillWeight';
+import {fill, isTransposed, memoryFor, valuesOf} from './gguf/fillWeight';
 import {withFactors} from './gguf/rotaryFactors';
 import type {Family} from './gguf/families';
 import {ggufName, type GGUFModel, readConfig} from './gguf/ggufConfig';
 import type {GGUFSource} from './gguf/streamedGGUF';
-import {rowOrder} from './gguf/rowOrder';
+import {rowOrder, rowsInOrder} from './gguf/rowOrder';
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
 import type {MetadataValue} from './gguf/headerReader';
 import {tokenizerFiles, type TokenizerFiles} from './gguf/tokenizerFiles';
@@ -281,11 +282,22 @@ async function modelOf(
   const factors = new Map<string, Float32Array>();
   // Tensors that precede the factors that the config needs.
   let early: [GGUFTensor, Uint8Array<ArrayBuffer>][] = [];
-  const give = (tensor: GGUFTensor, bytes: Uint8Array<ArrayBuffer>) => {
-    const order = rowOrder(family, tensor.name, read.config);
-    for (const weight of wanted.get(tensor.name) ?? []) {
-      fill(built?.layers ?? new Map<string, tf.layers.Layer>(), weight, tensor, bytes, {order, family});
+  const order = ({name, shape: [rows = 1]}: GGUFTensor, bytes: Uint8Array) => {
+    const rowTo = rowOrder(family, name, read.config);
+    if (rowTo !== undefined) {
+      orderRows(bytes, rowsInOrder(rowTo, rows));
     }
+  };
+  const give = (tensor: GGUFTensor, bytes: Uint8Array<ArrayBuffer>) => {
+    order(tensor, bytes);
+    for (const weight of wanted.get(tensor.name) ?? []) {
+      fill(built?.layers ?? new Map<string, tf.layers.Layer>(), weight, tensor, bytes, family);
+    }
+  };
+  /** Where a tensor of a single weight is read to directly. */
+  const memoryOf = (tensor: GGUFTensor) => {
+    const [weight, another] = wanted.get(tensor.name) ?? [];
+    return another === undefined ? memoryFor(built?.layers.get(weight?.layer ?? ''), tensor) : undefined;
   };
   try {
     const begin = async () => {
@@ -304,11 +316,21 @@ async function modelOf(
     let done = 0;
     const tensorBytes = streamed
       ? streamed.tensorsFrom(streamed.file, file.tensors, {first: used, inFile})
-      : file.read();
+      : file.read(tensor => {
+          const memory = memoryOf(tensor);
+          return (
+            memory &&
+            ((piece, at) => {
+              memory().set(piece, at);
+            })
+          );
+        });
     for await (const [tensor, bytes] of tensorBytes) {
       await step({done, ...progress});
-      done += bytes.length;
-      if (used.includes(tensor.name)) {
+      done += tensor.bytes;
+      if (bytes === undefined) {
+        order(tensor, memoryOf(tensor)?.() ?? new Uint8Array());
+      } else if (used.includes(tensor.name)) {
         factors.set(tensor.name, valuesOf(tensor, bytes));
         await (factors.size === used.length ? begin() : undefined);
       } else if (built === undefined) {

@@ -15,7 +15,7 @@ async function read(bytes: Uint8Array<ArrayBuffer>) {
   const tensors: Record<string, {shape: readonly number[]; data: number[]; format: string}> = {};
   for await (const [{name, shape, format}, own] of file.read()) {
     const data = new Float32Array(tf.util.sizeFromShape([...shape]));
-    dequantize(format, own, 0, data.length / format.numbers, data);
+    dequantize(format, own!, 0, data.length / format.numbers, data);
     tensors[name] = {shape, data: [...data], format: format.name};
   }
   return {metadata: Object.fromEntries(file.metadata), tensors};

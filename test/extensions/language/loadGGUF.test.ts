@@ -2,11 +2,11 @@ import {createHash} from 'node:crypto';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, LoRAError, summarizeLoRA} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
-import {openGGUF} from '../../../src/extensions/language/gguf/ggufFile';
-import type {MetadataValue} from '../../../src/extensions/language/gguf/headerReader';
+import {openGGUF, PIECE} from '../../../src/extensions/language/gguf/ggufFile';
+import {HeaderReader, type MetadataValue} from '../../../src/extensions/language/gguf/headerReader';
 import {tokenizerFiles} from '../../../src/extensions/language/gguf/tokenizerFiles';
 import {readerOf} from '../../../src/core/storage/sources';
-import {withoutLeaks} from '../../helpers';
+import {useBackend, withoutLeaks} from '../../helpers';
 import {drawnTexts} from './drawnTexts';
 import {builtGGUF, type BuiltValue, expectedOf, fileOf, GGUF_NAMES, MORE_GGUF_NAMES} from './ggufFiles';
 import {headerOf} from './ggufHeaders';
@@ -32,6 +32,30 @@ describe('a model of a GGUF file', () => {
       const largest = Math.max(...logits.map(Math.abs));
       expect(shown).toBeAllClose(logits, {rtol: 0, atol: 1e-4 * largest});
       disposeModel(model);
+    });
+  });
+
+  // Rows of Llama and GPT-NeoX are reordered.
+  test.each(['llama', 'gptneox', 'kQuants'])('%s is read into the memory of wasm in pieces', async name => {
+    const weightsOf = async () => {
+      const {model} = await loadGGUF(new Response(fileOf(name)), {tokenizer: false});
+      const values = model.getWeights().map(weight => [...weight.dataSync()]);
+      disposeModel(model);
+      return values;
+    };
+    const {bytes} = PIECE;
+    await withoutLeaks(async () => {
+      PIECE.bytes = 999;
+      const take = jest.spyOn(HeaderReader.prototype, 'take');
+      const values = await weightsOf();
+      const sizes = take.mock.calls.map(([size]) => size);
+      PIECE.bytes = bytes;
+      await useBackend('cpu'); // which has no memory that is read into
+      take.mockClear();
+      expect(values).toEqual(await weightsOf());
+      expect(Math.max(...sizes)).toBeLessThan(Math.max(...take.mock.calls.map(([size]) => size)));
+      take.mockRestore();
+      await useBackend('wasm');
     });
   });
 

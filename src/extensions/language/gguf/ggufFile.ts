@@ -24,9 +24,18 @@ export interface GGUFFile {
   readonly metadata: Metadata;
   /** In the order of their bytes. */
   readonly tensors: readonly GGUFTensor[];
-  /** Reads the bytes of the tensors in order, and holds one at a time. */
-  read(): AsyncIterable<[GGUFTensor, Uint8Array<ArrayBuffer>]>;
+  /**
+   * Reads the bytes of the tensors in order, and holds one at a time.
+   *
+   * @param writerOf returns a function that gets the bytes of a tensor in pieces. It is given without them then.
+   */
+  read(writerOf?: (tensor: GGUFTensor) => PieceWriter | undefined): AsyncIterable<TensorBytes>;
 }
+
+export type TensorBytes = [tensor: GGUFTensor, bytes: Uint8Array<ArrayBuffer> | undefined];
+
+/** Takes bytes that belong `at` so many bytes from the beginning. */
+export type PieceWriter = (bytes: Uint8Array, at: number) => void;
 
 /** The formats by their type ids in files. */
 const FORMATS: Readonly<Record<number, string>> = {
@@ -54,6 +63,8 @@ const OTHERS: Readonly<Record<number, string>> = {
 const MAX_AXES = 4;
 /** Minimum bytes: a pair has a text, 8, a type, 4, and a value, 1; a tensor a text, count, axis, type and offset. */
 const [LEAST_OF_PAIR, LEAST_OF_TENSOR] = [13, 32];
+/** How many bytes a writer gets at a time. Tests change it. */
+export const PIECE = {bytes: 2 ** 18};
 /** The most characters of a name in error messages. */
 const MAX_NAME_BYTES = 2 ** 16;
 
@@ -106,17 +117,22 @@ export async function openGGUF(source: ByteReader, wanted: readonly string[] = [
   return {
     metadata,
     tensors,
-    read: () => bytesOfEach(reader, tensors),
+    read: (writerOf = () => undefined) => bytesOfEach(reader, tensors, writerOf),
   };
 }
 
 async function* bytesOfEach(
   reader: HeaderReader,
   tensors: readonly GGUFTensor[],
-): AsyncGenerator<[GGUFTensor, Uint8Array<ArrayBuffer>]> {
+  writerOf: (tensor: GGUFTensor) => PieceWriter | undefined,
+): AsyncGenerator<TensorBytes> {
   for (const tensor of tensors) {
     await reader.skipTo(tensor.begin);
-    yield [tensor, await reader.take(tensor.bytes)];
+    const write = writerOf(tensor);
+    for (let at = 0; write !== undefined && at < tensor.bytes; at += PIECE.bytes) {
+      write(await reader.take(Math.min(PIECE.bytes, tensor.bytes - at)), at);
+    }
+    yield [tensor, write === undefined ? await reader.take(tensor.bytes) : undefined];
   }
 }
 

@@ -3,6 +3,11 @@ import type {Family} from './families';
 /** The row of the hub's tensor for a row of a GGUF tensor, if there are `count`. */
 export type RowOrder = (row: number, count: number) => number;
 
+/** The row of the hub's tensor for each row of a GGUF tensor. */
+export function rowsInOrder(order: RowOrder, rows: number): Int32Array {
+  return Int32Array.from({length: rows}, (_, row) => order(row, rows));
+}
+
 /** The order of a tensor's rows in a family; `undefined` if it is that of the hub. */
 export function rowOrder(
   {rows}: Family,

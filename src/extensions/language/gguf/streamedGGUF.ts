@@ -6,7 +6,7 @@ import type {ByteStream} from '../../../platform/formats/byteReader';
 import {unlessAborted} from '../../../platform/signals';
 import {type Place, type Run, StreamedFile} from '../../quantized/streamed/streamedFile';
 import type {GGUFTensor} from './ggufFile';
-import type {RowOrder} from './rowOrder';
+import {type RowOrder, rowsInOrder} from './rowOrder';
 
 /** Where a GGUF file is: one that is read in order, or for streamed weights one that is read where they are. */
 export type GGUFSource = StreamSource | RandomAccessSource;
@@ -99,7 +99,7 @@ export function placesIn(
     }
     const [rows = 0] = shape;
     const rowTo = orderOf(name);
-    const order = rowTo && Int32Array.from({length: rows}, (_, row) => rowTo(row, rows));
+    const order = rowTo && rowsInOrder(rowTo, rows);
     const place = {file, begin, bytes, run, order};
     places.set(name, place);
     if (order !== undefined) {

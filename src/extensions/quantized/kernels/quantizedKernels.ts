@@ -57,6 +57,8 @@ export interface QuantizedKernels {
   /** `dz·W`: `[n, rows] · [rows, width] → [n, width]`. */
   multiplyBack?(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   readonly rowProducts?: RowProducts;
+  /** The bytes of a tensor of blocks where the backend has them, valid until it allocates more memory. */
+  readonly bytesOf?: (blocks: tf.Tensor) => Uint8Array;
   /** Layers leave their products to these, and compute them once something reads them. */
   readonly joint?: JointProducts;
   /** Rows by index, `[n, 1] → [n, width]`. Invalid indices give zeros where indices cannot be read synchronously. */

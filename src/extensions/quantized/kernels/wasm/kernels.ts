@@ -61,6 +61,7 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
       const source = sourceOf(matrix);
       return source && only(product(native, added, x, blocks, matrix, source));
     },
+    bytesOf: blocks => native.bytes(native.at(blocks), 4 * blocks.size),
     rowProducts: {
       takes: matrix => sourceOf(matrix) !== undefined,
       multiply: (x, targets) => {
