@@ -30,9 +30,10 @@ interface Product extends Call {
 }
 
 /**
- * Computes a model for one new position of one text. The layers that can compute at addresses write into tensors that
+ * Computes a model for one new position of each text. The layers that can compute at addresses write into tensors that
  * are kept from token to token, so that nothing is allocated for them; any other layer is called normally. Quantized
- * products of the same input are computed together. It computes the bits of `directPass`.
+ * products of the same input are computed together. For one text it computes the bits of `directPass`, and for each of
+ * several those that it would have alone, except in layers that are called.
  */
 export class DecodePass {
   /** Number of a value → its tensor, and the tensor's address. */
@@ -48,6 +49,7 @@ export class DecodePass {
   private constructor(
     model: tf.LayersModel,
     readonly kernels: RowKernels,
+    private readonly count: number,
   ) {
     const numbers = new Map<tf.SymbolicTensor, number>();
     const numberOf = (tensor: tf.SymbolicTensor) => {
@@ -93,9 +95,9 @@ export class DecodePass {
     this.output = numberOf(model.outputs[0] as tf.SymbolicTensor);
   }
 
-  /** Plans a pass; `undefined` for a model whose layers pass masks of tfjs to each other. */
-  static of(model: tf.LayersModel, kernels: RowKernels): DecodePass | undefined {
-    return hasMasks(model) ? undefined : new DecodePass(model, kernels);
+  /** Plans a pass for this many texts; `undefined` for a model whose layers pass masks of tfjs to each other. */
+  static of(model: tf.LayersModel, kernels: RowKernels, count: number): DecodePass | undefined {
+    return hasMasks(model) ? undefined : new DecodePass(model, kernels, count);
   }
 
   /** The output of the model, which the next pass overwrites. The caller tidies up. */
@@ -115,7 +117,7 @@ export class DecodePass {
   }
 
   private reserve(number: number): void {
-    const tensor = tf.keep(tf.zeros([1, 1, this.widths[number] as number]));
+    const tensor = tf.keep(tf.zeros([this.count, 1, this.widths[number] as number]));
     this.tensors.push(tensor);
     this.values[number] = tensor;
     this.addresses[number] = this.kernels.at(tensor);
@@ -137,17 +139,17 @@ export class DecodePass {
       return undefined;
     }
     const widths = inputs.map(number => this.widths[number]).filter(width => width !== undefined);
-    const {kernels} = this;
+    const {kernels, count} = this;
     if (unwrapped.getClassName() === 'Add' && widths.length === inputs.length && new Set(widths).size === 1) {
       const [width = 0] = widths;
       return ([first = 0, ...laterAddends], to) => {
-        kernels.copy(first, to, width);
+        kernels.copy(first, to, count * width);
         laterAddends.forEach(from => {
-          kernels.add(from, to, width);
+          kernels.add(from, to, count * width);
         });
       };
     }
-    return isDecodeLayer(unwrapped) ? unwrapped.decodeStep(kernels, widths) : undefined;
+    return isDecodeLayer(unwrapped) ? unwrapped.decodeStep(kernels, widths, count) : undefined;
   }
 
   private productOf(call: Call): Product | undefined {
@@ -160,7 +162,7 @@ export class DecodePass {
     const products = quantizedKernels(base.matrix.format)?.rowProducts;
     const isLinear = fieldsOf<KernelLayer>(base).activation.getClassName() === 'linear';
     const areRows = [...inputs, ...outs].every(number => this.widths[number] !== undefined);
-    if (products?.takes(base.matrix) !== true || !isLinear || !areRows) {
+    if (products?.takes(base.matrix, this.count) !== true || !isLinear || !areRows) {
       return undefined;
     }
     const prepared = new Prepared();
@@ -183,7 +185,7 @@ export class DecodePass {
       const targets = all.map(({base: {blocks, matrix}, outs}) => {
         return {blocks: blocks.read(), matrix, to: this.addresses[outs[0] as number] as number};
       });
-      first.products.multiply(x, targets);
+      first.products.multiply(x, this.count, targets);
       all.forEach((product, i) => {
         this.complete(product, x, targets[i]?.to as number);
       });
@@ -192,7 +194,7 @@ export class DecodePass {
 
   /** Adds the bias and the low-rank update of a layer to its product. */
   private complete(product: Product, x: number, y: number): void {
-    const {kernels} = this;
+    const {kernels, count} = this;
     const {layer, base, outs} = product;
     const {rows} = base.matrix;
     const [{factors, ...otherUpdates} = {} as Update] =
@@ -200,14 +202,16 @@ export class DecodePass {
     if (Object.values<unknown>({...otherUpdates}).some(other => other !== undefined)) {
       const tensor = this.values[outs[0] as number];
       this.callLayer(product); // it computes the product again
-      kernels.copy(this.addresses[outs[0] as number] as number, y, rows);
+      kernels.copy(this.addresses[outs[0] as number] as number, y, count * rows);
       this.values[outs[0] as number] = tensor;
       this.addresses[outs[0] as number] = y;
       return;
     }
     const {bias} = fieldsOf<KernelLayer>(base);
     if (bias !== null) {
-      kernels.add(kernels.at(bias.read()), y, rows);
+      for (let row = 0; row < count; row++) {
+        kernels.add(kernels.at(bias.read()), y + 4 * rows * row, rows);
+      }
     }
     if (factors != null) {
       this.addUpdate(product, factors, x, y);
@@ -226,9 +230,11 @@ export class DecodePass {
     const ownB = () => (scaling === 1 ? tf.clone(b) : scaled(b, scaling));
     const made = product.prepared.get([b], () => [ownB(), tf.zeros([rank]), tf.zeros([rows])]);
     const [ofB, h, sum] = made.map(tensor => kernels.at(tensor)) as [number, number, number];
-    kernels.multiply(x, kernels.at(a), {k: width, n: rank}, h);
-    kernels.multiply(h, ofB, {k: rank, n: rows}, sum);
-    kernels.add(sum, y, rows);
+    for (let row = 0; row < this.count; row++) {
+      kernels.multiply(x + 4 * width * row, kernels.at(a), {k: width, n: rank}, h);
+      kernels.multiply(h, ofB, {k: rank, n: rows}, sum);
+      kernels.add(sum, y + 4 * rows * row, rows);
+    }
   }
 }
 

@@ -116,7 +116,7 @@ export class DecodingSession implements Decoding, DecodeState {
   /** All tokens of each text so far, padded on the left. */
   private rows: number[][];
   /** The position of each text's first token; greater for shorter texts. */
-  private begins: readonly number[];
+  begins: readonly number[];
   /** The position of the rows' first entry; negative if all of them begin with padding. */
   private first = 0;
   private readonly attentions: readonly Attention[];
@@ -186,8 +186,8 @@ export class DecodingSession implements Decoding, DecodeState {
     return this.from;
   }
 
-  cacheOf(layer: tf.layers.Layer, width: number): {keys: number; values: number} {
-    const {length, filled, parts} = this;
+  cacheOf(layer: tf.layers.Layer, width: number): {keys: number; values: number; step: number} {
+    const {length, filled, parts, rows} = this;
     let cached = this.cache.get(layer);
     if (cached === undefined || cached[0].shape[1] < length) {
       const had = cached;
@@ -195,14 +195,14 @@ export class DecodingSession implements Decoding, DecodeState {
       const grown = (i: 0 | 1) =>
         tf.tidy(() => {
           const past = had === undefined ? [] : [firstPositions(had[i], filled)];
-          return tf.keep(tf.concat([...past, tf.zeros<tf.Rank.R3>([1, room - filled, width])], 1));
+          return tf.keep(tf.concat([...past, tf.zeros<tf.Rank.R3>([rows.length, room - filled, width])], 1));
         });
       cached = [grown(0), grown(1)];
       tf.dispose(had);
       this.cache.set(layer, cached);
     }
     const {kernels} = this.decodePass as DecodePass;
-    return {keys: kernels.at(cached[0]), values: kernels.at(cached[1])};
+    return {keys: kernels.at(cached[0]), values: kernels.at(cached[1]), step: 4 * width * cached[0].shape[1]};
   }
 
   /** Appends a token to each text. */
@@ -326,14 +326,14 @@ export class DecodingSession implements Decoding, DecodeState {
     }
   }
 
-  /** The pass that computes one new position of one text, where the backend has one. */
+  /** The pass that computes one new position of each text, where the backend has one. */
   private pass(): DecodePass | undefined {
     const {rows, first, done, filled, length} = this;
-    const isOne = rows.length === 1 && first === 0 && done > 0 && filled === done && length === done + 1;
-    const kernels = isOne && !isRecording() ? transformerKernels()?.row : undefined;
+    const isNext = first === 0 && done > 0 && filled === done && length === done + 1;
+    const kernels = isNext && !isRecording() ? transformerKernels()?.row : undefined;
     if (kernels !== this.decodePass?.kernels && kernels !== undefined) {
       this.decodePass?.dispose();
-      this.decodePass = DecodePass.of(this.parts.body, kernels);
+      this.decodePass = DecodePass.of(this.parts.body, kernels, rows.length);
     }
     return kernels && this.decodePass;
   }

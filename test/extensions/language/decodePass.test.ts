@@ -58,6 +58,68 @@ test.each([...GGUF_NAMES, ...MORE_GGUF_NAMES])('a planned pass through %s has th
   });
 });
 
+/** The logits after some tokens of each text, one array for each token and text. */
+async function logitsOfTexts(
+  model: tf.LayersModel,
+  starts: readonly (readonly number[])[],
+  {copies, tokens}: {copies: number; tokens: readonly (readonly number[])[]},
+): Promise<Float32Array[]> {
+  const planned = jest.spyOn(DecodePass, 'of');
+  const session = new DecodingSession(model, starts);
+  await session.logits();
+  session.select(starts.flatMap((_, i) => new Array<number>(copies).fill(i)));
+  const logits: Float32Array[] = [];
+  for (const added of tokens) {
+    session.add(added);
+    logits.push(...(await session.logits()));
+  }
+  session.clear();
+  expect(planned.mock.results.map(({value}) => value !== undefined)).toEqual([true]);
+  planned.mockRestore();
+  return logits;
+}
+
+/** One row of a token for each of three texts, twice. */
+const ADDED = [
+  [8, 9, 10],
+  [11, 3, 5],
+];
+
+test.each([...GGUF_NAMES, ...MORE_GGUF_NAMES])(
+  'both of two texts through %s have the bits they have alone',
+  async name => {
+    await withoutLeaks(async () => {
+      const {model} = await loadGGUF(fileOf(name));
+      const lora = adapted(model, {targets: undefined, rank: 2, alpha: 4}, 1);
+      const together = await logitsOfTexts(lora, [[5, 6, 7]], {copies: 2, tokens: ADDED.map(row => row.slice(0, 2))});
+      for (const text of [0, 1]) {
+        const tokens = ADDED.map(row => [row[text]!]);
+        const alone = await logitsOfTexts(lora, [[5, 6, 7]], {copies: 1, tokens});
+        expect(together.filter((_, i) => i % 2 === text)).toEqual(alone);
+      }
+      disposeModel(lora);
+      disposeModel(model);
+    });
+  },
+);
+
+test.each(['llama', 'gemma3', 'gpt2'])('texts of other lengths through %s do not see each other', async name => {
+  await withoutLeaks(async () => {
+    const {model} = await loadGGUF(fileOf(name));
+    const starts = [[5, 6, 7, 4, 9], [3, 2], [8]];
+    const together = await logitsOfTexts(model, starts, {copies: 1, tokens: ADDED});
+    for (const [text, start] of starts.entries()) {
+      const alone = await logitsOfTexts(model, [start], {copies: 1, tokens: ADDED.map(row => [row[text]!])});
+      together
+        .filter((_, i) => i % 3 === text)
+        .forEach((logits, i) => {
+          expect([...logits]).toBeAllClose([...alone[i]!], {rtol: 1e-4, atol: 1e-5});
+        });
+    }
+    disposeModel(model);
+  });
+});
+
 test('adapters count, also one that is set between two tokens', async () => {
   await withoutLeaks(async () => {
     const {model} = await loadGGUF(fileOf('llama'));

@@ -42,6 +42,8 @@ describe.each(FORMAT_NAMES)('%s', name => {
     [7, 13, 512],
     [8, 11, 256],
     [9, 17, 768],
+    [16, 5, 512],
+    [17, 5, 512],
     [70, 33, 768],
   ])('%i rows with a matrix of %i × %i by our module', (count, rows, width) => {
     const {matrix, blocks} = matrixOf(name, rows, width, rows);
@@ -108,6 +110,17 @@ test('a matrix that takes more than one round of the threads', () => {
   const columns = numbers(tf.gather(forward, tf.tensor1d(places, 'int32'), 1)); // [column, row]
   expect(columns).toEqual(places.flatMap(column => rows.map(row => row[column % 4096]!)));
 });
+
+test.each(['Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q4_K', 'Q6_K'])(
+  'up to 16 rows with %s have the bits of each alone',
+  name => {
+    const {matrix, blocks} = matrixOf(name, 67, 512, 3);
+    const {multiply} = quantizedKernels(matrix.format)!;
+    const x = random<tf.Rank.R2>([16, 512], 1);
+    const alone = tf.unstack(x).map(row => own.multiply!(tf.reshape(row, [1, 512]), blocks, matrix)!);
+    expect(numbers(own.multiply!(x, blocks, matrix)!)).toEqual(numbers(tf.concat(alone)));
+  },
+);
 
 test.each(['Q8_0', 'Q4_0'])('rows of %s that end in the middle of a block', name => {
   const {matrix, blocks} = matrixOf(name, 21, 70, 5);

@@ -41,11 +41,11 @@ export function factorsOf(parts: readonly AdaptedMatrix[]): {
   };
 }
 
-/** Products of one row with several matrices of the same format and width, at addresses in the memory of a backend. */
+/** Products of a few rows with several matrices of the same format and width, at addresses in the memory of a backend. */
 export interface RowProducts {
-  takes(matrix: BlockMatrix): boolean;
-  /** Writes `W·x` for each matrix. */
-  multiply(x: number, targets: readonly {blocks: tf.Tensor; matrix: BlockMatrix; to: number}[]): void;
+  takes(matrix: BlockMatrix, count: number): boolean;
+  /** Writes `x·Wᵀ`, `[count, rows]`, for each matrix. */
+  multiply(x: number, count: number, targets: readonly {blocks: tf.Tensor; matrix: BlockMatrix; to: number}[]): void;
 }
 
 /** A backend's operations with a quantized matrix, unrecorded. `undefined` for a matrix that they do not support. */

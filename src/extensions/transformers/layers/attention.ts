@@ -175,24 +175,32 @@ export class Attention extends tf.layers.Layer {
     const settings = this.settingsFor(size);
     const frequencies = rotary && frequenciesOf(rotary, size);
     return (addresses, to, state) => {
-      const [first = 0] = addresses;
-      const {position} = state;
+      const {position, begins} = state;
       const offset = 4 * width * position;
-      const {keys, values} = state.cacheOf(this, width);
-      const fromKeys = first + 4 * heads * size;
-      const [q, k, v] = (packed ? [first, fromKeys, fromKeys + 4 * width] : addresses) as [number, number, number];
-      const sizes = {keys: position + 1, size};
-      kernels.copy(v, values + offset, width);
-      if (frequencies === null) {
-        kernels.copy(k, keys + offset, width);
-        kernels.attend({q, k: keys, v: values}, sizes, settings, to);
-        return;
+      const {keys, values, step} = state.cacheOf(this, width);
+      const angles = frequencies && anglesAt(position, frequencies, rotary as Rotary);
+      for (const [row, begin] of begins.entries()) {
+        const inputs = addresses.map((address, i) => address + 4 * (widths[i] as number) * row);
+        const [first = 0] = inputs;
+        const fromKeys = first + 4 * heads * size;
+        const [q, k, v] = (packed ? [first, fromKeys, fromKeys + 4 * width] : inputs) as [number, number, number];
+        const [rowKeys, rowValues, rowTo] = [keys + step * row, values + step * row, to + 4 * heads * size * row];
+        kernels.copy(v, rowValues + offset, width);
+        if (angles === null) {
+          kernels.copy(k, rowKeys + offset, width);
+        } else {
+          const {interleaved = false} = rotary as Rotary;
+          kernels.rotate(k, angles, {heads: keyValueHeads, size, interleaved}, rowKeys + offset);
+          kernels.rotate(q, angles, {heads, size, interleaved}, rowTo);
+        }
+        const hidden = 4 * width * begin;
+        kernels.attend(
+          {q: angles === null ? q : rowTo, k: rowKeys + hidden, v: rowValues + hidden},
+          {keys: position + 1 - begin, size},
+          settings,
+          rowTo,
+        );
       }
-      const {interleaved = false} = rotary as Rotary;
-      const angles = anglesAt(position, frequencies, rotary as Rotary);
-      kernels.rotate(k, angles, {heads: keyValueHeads, size, interleaved}, keys + offset);
-      kernels.rotate(q, angles, {heads, size, interleaved}, to);
-      kernels.attend({q: to, k: keys, v: values}, sizes, settings, to);
     };
   }
 

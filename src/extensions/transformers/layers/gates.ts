@@ -32,10 +32,10 @@ export class Gelu extends definedLayer({
   }
 
   /** @internal */
-  decodeStep(kernels: RowKernels, [width = 0]: readonly number[]): DecodeStep {
+  decodeStep(kernels: RowKernels, [width = 0]: readonly number[], count: number): DecodeStep {
     const activation = activationOf({activation: 'gelu', ...this.settings});
     return ([x = 0], to) => {
-      kernels.gate(x, 0, to, width, activation);
+      kernels.gate(x, 0, to, count * width, activation);
     };
   }
 }
@@ -110,13 +110,21 @@ export class GatedActivation extends definedLayer({
   }
 
   /** @internal */
-  decodeStep(kernels: RowKernels, [inputWidth = 0]: readonly number[]): DecodeStep {
+  decodeStep(kernels: RowKernels, [inputWidth = 0]: readonly number[], count: number): DecodeStep {
     const {packed, gateLast} = this.settings;
     const activation = activationOf(this.settings);
-    const width = packed ? inputWidth / 2 : inputWidth;
-    return ([first = 0, second = first + 4 * width], to) => {
-      const [gate, values] = packed && gateLast ? [second, first] : [first, second];
-      kernels.gate(gate, values, to, width, activation);
+    if (!packed) {
+      return ([gate = 0, values = 0], to) => {
+        kernels.gate(gate, values, to, count * inputWidth, activation);
+      };
+    }
+    const width = inputWidth / 2;
+    return ([x = 0], to) => {
+      for (let row = 0; row < count; row++) {
+        const first = x + 8 * width * row;
+        const [gate, values] = gateLast ? [first + 4 * width, first] : [first, first + 4 * width];
+        kernels.gate(gate, values, to + 4 * width * row, width, activation);
+      }
     };
   }
 }

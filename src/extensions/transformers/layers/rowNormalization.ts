@@ -29,7 +29,7 @@ const size: Optional<number | undefined> = {
   },
 };
 
-/** The class of a layer that computes one position of one text without tensors, too. */
+/** The class of a layer that computes one position of each text without tensors, too. */
 type RowNormalizationClass = Pick<typeof tf.layers.Layer, 'fromConfig'> &
   (new (args?: RowNormalizationArgs) => RowNormalization);
 
@@ -72,7 +72,7 @@ function rowNormalization(centered: boolean, epsilon: number): RowNormalizationC
     }
 
     /** @internal */
-    decodeStep(kernels: RowKernels, widths: readonly number[]): DecodeStep | undefined {
+    decodeStep(kernels: RowKernels, widths: readonly number[], count: number): DecodeStep | undefined {
       const [inputWidth = 0] = widths;
       const {addsOne, epsilon: least, size: width = inputWidth} = this.settings;
       const {gamma, beta} = this.variables;
@@ -83,7 +83,7 @@ function rowNormalization(centered: boolean, epsilon: number): RowNormalizationC
               gamma: kernels.at(gamma.variable.read()),
               beta: kernels.at(beta?.variable.read() ?? null),
             };
-            kernels.normalize(x, weights, {rows: inputWidth / width, width}, {centered, epsilon: least}, to);
+            kernels.normalize(x, weights, {rows: (count * inputWidth) / width, width}, {centered, epsilon: least}, to);
           };
     }
   };

@@ -1,11 +1,18 @@
 import type {Native} from '../../../../backends/wasm/module/native';
 import {formatNamed} from '../../formats/formats';
 import {areProducts, FACTORS, INTEGERS, ROWS, trialMatrix, WIDTH} from '../trial';
-import {type QuantizedFunctions, MODULE_FORMATS, ROUNDED_FORMATS, roundedBytes, sumBytes} from './functions';
+import {
+  JOINT_FORMATS,
+  type QuantizedFunctions,
+  MODULE_FORMATS,
+  ROUNDED_FORMATS,
+  roundedBytes,
+  sumBytes,
+} from './functions';
 
 const PARTS = WIDTH / 32;
 
-/** Whether the module unpacks each format correctly, in rows and in panels, and multiplies a row. */
+/** Whether the module unpacks each format correctly, in rows and in panels, and multiplies rows. */
 export function agrees(native: Native, functions: QuantizedFunctions): boolean {
   return MODULE_FORMATS.every((name, format) => {
     const blockFormat = formatNamed(name);
@@ -15,7 +22,7 @@ export function agrees(native: Native, functions: QuantizedFunctions): boolean {
     const {bytes, stride, expected} = trialMatrix(blockFormat);
     const panel = 32 * ROWS;
     const sizes = [bytes.length, 4 * expected.length, 4 * WIDTH, 4 * WIDTH, sumBytes(PARTS), 4 * ROWS];
-    const [source = 0, numbers = 0, row = 0, prepared = 0, sums = 0, out = 0] = native.reserve(...sizes);
+    const [source = 0, numbers = 0, row = 0, prepared = 0, sums = 0, out = 0, lanes = 0] = native.reserve(...sizes, 32);
     native.writeIntegers(source, new Int32Array(bytes.buffer));
     native.writeFloats(row, FACTORS);
     functions.unpackRows(format, source, stride, ROWS, PARTS, numbers);
@@ -27,9 +34,15 @@ export function agrees(native: Native, functions: QuantizedFunctions): boolean {
     });
     functions.prepareRow(format, row, WIDTH, PARTS, prepared, sums);
     functions.multiplyRow(format, source, stride, ROWS, PARTS, prepared, sums, out);
+    const isProduct = areProducts(native.floats(out, ROWS), expected);
+    if (JOINT_FORMATS.has(format)) {
+      // The same row twice, whose second result replaces the first.
+      functions.multiplyRows(format, source, stride, ROWS, PARTS, prepared, sums, 2, 0, lanes, out, 0);
+    }
     return (
       inRows &&
       inPanels &&
+      isProduct &&
       areProducts(native.floats(out, ROWS), expected) &&
       (!ROUNDED_FORMATS.has(format) || multipliesRounded(native, functions, format, {bytes, stride, expected}))
     );

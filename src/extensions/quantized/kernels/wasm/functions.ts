@@ -1,7 +1,7 @@
 /** The exports of `assembly/index.ts`. The files there document the parameters. */
 export type QuantizedFunctions = Readonly<
   Record<
-    'multiplyRounded' | 'multiplyRow' | 'prepareRow' | 'roundRow' | 'unpackColumns' | 'unpackRows',
+    'multiplyRounded' | 'multiplyRow' | 'multiplyRows' | 'prepareRow' | 'roundRow' | 'unpackColumns' | 'unpackRows',
     (...args: number[]) => void
   >
 >;
@@ -18,6 +18,9 @@ export function sumBytes(parts: number): number {
 
 /** The formats whose blocks are multiplied with a rounded row, by their ids. */
 export const ROUNDED_FORMATS: ReadonlySet<number> = new Set([0, 1, 2, 5, 7]);
+
+/** The formats that `multiplyRows` takes, by their ids. */
+export const JOINT_FORMATS: ReadonlySet<number> = new Set([0, 1, 2, 3, 5, 7]);
 
 /** Bytes of a row that `roundRow` writes. */
 export function roundedBytes(parts: number): number {

@@ -11,7 +11,14 @@ import type {QuantizedKernels} from '../quantizedKernels';
 import {agrees} from './agrees';
 import {QUANTIZED_BINARY} from './binary';
 import {withRows} from './blocksInHeap';
-import {type QuantizedFunctions, MODULE_FORMATS, ROUNDED_FORMATS, roundedBytes, sumBytes} from './functions';
+import {
+  JOINT_FORMATS,
+  MODULE_FORMATS,
+  type QuantizedFunctions,
+  ROUNDED_FORMATS,
+  roundedBytes,
+  sumBytes,
+} from './functions';
 
 /** By wasm memory. */
 const loaded = new WeakMap<Native, QuantizedKernels | null>();
@@ -37,8 +44,11 @@ const PART = 32;
 const PANELS = 256 * 1024;
 /** The cost of unpacking a value, in multiplications. */
 const BY_UNPACKED = 4;
-/** Up to this many rows are multiplied one by one, unpacked in registers: with blocks, with floats, and rounded. */
-const FEW = {blocks: 2, floats: 6, rounded: 4};
+/**
+ * Up to this many rows are multiplied with weights that are unpacked in registers: together, one by one with blocks or
+ * with floats, and rounded.
+ */
+const FEW = {joint: 16, blocks: 2, floats: 6, rounded: 4};
 
 /** A matrix in the module's terms; `undefined` if rows end in the middle of a part. */
 interface Source {
@@ -63,19 +73,23 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
     },
     bytesOf: blocks => native.bytes(native.at(blocks), 4 * blocks.size),
     rowProducts: {
-      takes: matrix => sourceOf(matrix) !== undefined,
-      multiply: (x, targets) => {
+      takes: (matrix, count) => {
+        const source = sourceOf(matrix);
+        return source !== undefined && mannerOf(count, matrix, source).isFew;
+      },
+      multiply: (x, count, targets) => {
         const [{matrix}] = targets as [(typeof targets)[0]];
         const source = sourceOf(matrix) as Source;
         if (targets.every(({blocks}) => placeInFile(blocks) === undefined)) {
           const placed = targets.map(({blocks, matrix: {rows}, to}) => ({from: native.at(blocks), rows, to}));
-          fewRows(native, added, [x, 1], matrix, source, placed);
+          fewRows(native, added, [x, count], matrix, source, placed);
           return;
         }
         // One after the other: only one of them needs to be in memory.
         for (const {blocks, matrix: streamed, to} of targets) {
           withRows(native, blocks, [streamed.rows, source.stride], 1, (from, first, rows) => {
-            fewRows(native, added, [x, 1], streamed, source, [{from, rows, to: to + 4 * first}]);
+            const target = {from, rows, to: to + 4 * first, step: streamed.rows};
+            fewRows(native, added, [x, count], streamed, source, [target]);
           });
         }
       },
@@ -91,14 +105,15 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
   };
 }
 
-/** Whether this many rows are multiplied one by one, and whether they are rounded to 8 bits. */
+/** Whether this many rows count as few, and whether they are rounded to 8 bits. */
 function mannerOf(
   count: number,
   {format: {numbers}}: BlockMatrix,
   {format}: Source,
 ): {isFew: boolean; rounds: boolean} {
   const rounds = count <= FEW.rounded && areActivationsRounded() && ROUNDED_FORMATS.has(format);
-  return {rounds, isFew: rounds || count <= (numbers > 1 ? FEW.blocks : FEW.floats)};
+  const most = JOINT_FORMATS.has(format) ? FEW.joint : numbers > 1 ? FEW.blocks : FEW.floats;
+  return {rounds, isFew: rounds || count <= most};
 }
 
 /** `x·Wᵀ` of a few rows with matrices of one format and width. A result's rows are `step` values apart. */
@@ -115,7 +130,10 @@ function fewRows(
   const {rounds} = mannerOf(count, matrix, source);
   const padded = 4 * PART * parts;
   const size = rounds ? roundedBytes(parts) : padded + sumBytes(parts);
-  const [first = 0] = native.reserve(count * size);
+  const isJoint = count > 1 && !rounds && JOINT_FORMATS.has(format);
+  const all = targets.reduce((sum, {rows}) => sum + rows, 0);
+  const pieces = native.partsOf(all, 1, count * BY_UNPACKED * all * width);
+  const [first = 0, ...lanes] = native.reserve(count * size, ...pieces.map(() => (isJoint ? 16 * count : 0)));
   for (let i = 0; i < count; i++) {
     const row = first + i * size;
     if (rounds) {
@@ -124,14 +142,18 @@ function fewRows(
       functions.prepareRow(format, x + 4 * i * width, width, parts, row, row + padded);
     }
   }
-  const all = targets.reduce((sum, {rows}) => sum + rows, 0);
-  native.runParts(native.partsOf(all, 1, count * BY_UNPACKED * all * width), (thread, piece) => {
+  native.runParts(pieces, (thread, piece, at) => {
     const added = beside(thread);
     let begin = -piece.first;
     for (const {from, rows, to, step = rows} of targets) {
       const low = Math.max(0, -begin);
       const some = Math.min(rows, piece.size - begin) - low;
-      for (let i = 0; some > 0 && i < count; i++) {
+      if (isJoint && some > 0) {
+        const rowsAndSums = [first, first + padded, count, size] as const;
+        const target = [lanes[at] as number, to + 4 * low, 4 * step] as const;
+        added.multiplyRows(format, from + low * stride, stride, some, parts, ...rowsAndSums, ...target);
+      }
+      for (let i = 0; !isJoint && some > 0 && i < count; i++) {
         const [row, target] = [first + i * size, to + 4 * (low + i * step)];
         if (rounds) {
           added.multiplyRounded(format, from + low * stride, stride, some, parts, row, target);

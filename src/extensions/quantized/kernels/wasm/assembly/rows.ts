@@ -52,39 +52,56 @@ export function prepareRow(format: i32, x: usize, width: i32, subBlocks: i32, ou
   }
 }
 
+/** Which bits of sixteen bytes of `bytesOf` are the integers; 255 for signed ones. */
 @inline
-function times(q: v128, mask: i32, x: usize): v128 {
-  return f32x4.mul(f32x4.convert_i32x4_s(v128.and(q, i32x4.splat(mask))), v128.load(x));
+function maskOf(format: i32): i32 {
+  return format == 0 ? 255 : format == 3 || format == 4 || format == 6 ? 31 : format == 7 ? 63 : 15;
 }
 
-/** The products of sixteen bytes of at most 127, or of those bits of them that `mask` has, in four lanes. */
+/** The bytes of a sub-block's integers, the first sixteen or the second. */
 @inline
-function dot(q: v128, mask: i32, x: usize): v128 {
-  const low = f32x4.add(times(q, mask, x), times(q, mask << 8, x + 16));
-  return f32x4.add(low, f32x4.add(times(q, mask << 16, x + 32), times(q, mask << 24, x + 48)));
+function bytesOf(format: i32, row: usize, subBlock: i32, second: i32): v128 {
+  if (format == 0) {
+    return v128.load(row + 34 * subBlock + (second << 4), 2);
+  }
+  if (format < 5) {
+    const p = row + (format == 1 ? 18 : format == 2 ? 20 : format == 3 ? 22 : 24) * subBlock + (format & 1 ? 2 : 4);
+    if (format < 3) {
+      return second ? i32x4.shr_u(v128.load(p), 4) : v128.load(p);
+    }
+    const low = v128.and(second ? i32x4.shr_u(v128.load(p, 4), 4) : v128.load(p, 4), i8x16.splat(15));
+    return v128.or(low, fifths(v128.load16_splat(p + (second << 1))));
+  }
+  const k = subBlock & 7;
+  if (format < 7) {
+    const p = row + (format == 5 ? 144 : 176) * (subBlock >> 3) + (second << 4);
+    const q = i32x4.shr_u(v128.load(p + (format == 5 ? 16 : 48) + 32 * (k >> 1)), 4 * (k & 1));
+    if (format == 5) {
+      return q;
+    }
+    const bit = v128.and(i32x4.shr_u(v128.load(p, 16), k), i8x16.splat(1));
+    return v128.or(v128.and(q, i8x16.splat(15)), i32x4.shl(bit, 4));
+  }
+  const p = row + 210 * (subBlock >> 3) + (second << 4);
+  const low = i32x4.shr_u(v128.load(p + 64 * (k >> 2) + 32 * (k & 1)), 4 * ((k >> 1) & 1));
+  const high = i32x4.shr_u(v128.load(p + 32 * (k >> 2), 128), 2 * (k & 3));
+  return v128.or(v128.and(low, i8x16.splat(15)), i32x4.shl(v128.and(high, i8x16.splat(3)), 4));
 }
 
-/** Those of sixteen signed bytes. */
+/** Byte `j` of the four lanes as floats, `2^8j` times, of signed ones `2^24` times. */
 @inline
-function dotSigned(q: v128, x: usize): v128 {
-  const top: i32 = 255 << 24;
-  const low = f32x4.add(times(i32x4.shl(q, 24), top, x), times(i32x4.shl(q, 16), top, x + 16));
-  return f32x4.add(low, f32x4.add(times(i32x4.shl(q, 8), top, x + 32), times(q, top, x + 48)));
+function integers(format: i32, q: v128, j: i32): v128 {
+  const bits = format == 0
+    ? v128.and(j < 3 ? i32x4.shl(q, 24 - 8 * j) : q, i32x4.splat(255 << 24))
+    : v128.and(q, i32x4.splat(maskOf(format) << (8 * j)));
+  return f32x4.convert_i32x4_s(bits);
 }
 
-/** Those of the lower four bits of sixteen bytes, then of the upper four. */
+/** The products of sixteen integers, four by four, in four lanes. */
 @inline
-function dotFours(q: v128, x: usize): v128 {
-  return f32x4.add(dot(q, 15, x), dot(i32x4.shr_u(q, 4), 15, x + 64));
-}
-
-/** Likewise, with the fifth bits at `bits`. */
-@inline
-function dotFives(q: v128, bits: usize, x: usize): v128 {
-  const four = i8x16.splat(15);
-  const low = v128.or(v128.and(q, four), fifths(v128.load16_splat(bits)));
-  const high = v128.or(v128.and(i32x4.shr_u(q, 4), four), fifths(v128.load16_splat(bits, 2)));
-  return f32x4.add(dot(low, 31, x), dot(high, 31, x + 64));
+function dot(i0: v128, i1: v128, i2: v128, i3: v128, x: usize): v128 {
+  const low = f32x4.add(f32x4.mul(i0, v128.load(x)), f32x4.mul(i1, v128.load(x, 16)));
+  return f32x4.add(low, f32x4.add(f32x4.mul(i2, v128.load(x, 32)), f32x4.mul(i3, v128.load(x, 48))));
 }
 
 /** The float16 in the upper half of each lane, if it is finite. */
@@ -100,75 +117,46 @@ function isSpecial(pair: u32): bool {
   return (((pair & 0x7c007c00) + 0x04000400) & 0x80008000) != 0;
 }
 
-/** `d·t + m·sums` for the pair of float16 at `p`. */
+/** The factor of a sub-block's products, in four lanes; in format 7 without that of each sixteen. */
 @inline
-function scaledAndShifted(p: usize, t: v128, sums: usize): v128 {
-  const pair = load<u32>(p);
-  const x = v128.load(sums);
-  if (isSpecial(pair)) {
-    return f32x4.add(f32x4.mul(f32x4.splat(half(p)), t), f32x4.mul(f32x4.splat(half(p + 2)), x));
-  }
-  const bits = i32x4.splat(pair);
-  return f32x4.add(f32x4.mul(upperHalves(i32x4.shl(bits, 16)), t), f32x4.mul(upperHalves(bits), x));
-}
-
-/** The products of a sub-block with the prepared row, in four lanes. */
-@inline
-function dotPart(format: i32, row: usize, subBlock: i32, x: usize, sums: usize, groups: usize): v128 {
-  if (format == 0) {
-    const p = row + 34 * subBlock;
-    return f32x4.mul(f32x4.splat(half(p)), f32x4.add(dotSigned(v128.load(p, 2), x), dotSigned(v128.load(p, 18), x + 64)));
-  }
-  if (format == 1 || format == 3) {
-    const p = row + (format == 1 ? 18 : 22) * subBlock;
-    const bytes = v128.load(p + (format == 1 ? 2 : 6));
-    const t = format == 1 ? dotFours(bytes, x) : dotFives(bytes, p + 2, x);
-    return f32x4.mul(f32x4.splat(half(p)), f32x4.sub(t, v128.load(sums)));
-  }
+function scaleOfPart(format: i32, row: usize, subBlock: i32): v128 {
   if (format == 2 || format == 4) {
     const p = row + (format == 2 ? 20 : 24) * subBlock;
-    const bytes = v128.load(p + (format == 2 ? 4 : 8));
-    const t = format == 2 ? dotFours(bytes, x) : dotFives(bytes, p + 4, x);
-    return scaledAndShifted(p, t, sums);
+    const pair = load<u32>(p);
+    return isSpecial(pair) ? f32x4.splat(half(p)) : upperHalves(i32x4.shl(i32x4.splat(pair), 16));
   }
-  if (format == 5 || format == 6) {
-    const p = row + (format == 5 ? 144 : 176) * (subBlock >> 3);
-    const k = subBlock & 7;
-    const q = p + (format == 5 ? 16 : 48) + 32 * (k >> 1);
-    const shift = 4 * (k & 1);
-    let low = i32x4.shr_u(v128.load(q), shift);
-    let high = i32x4.shr_u(v128.load(q, 16), shift);
-    if (format == 6) {
-      const bit = i8x16.splat(1);
-      const four = i8x16.splat(15);
-      low = v128.or(v128.and(low, four), i32x4.shl(v128.and(i32x4.shr_u(v128.load(p, 16), k), bit), 4));
-      high = v128.or(v128.and(high, four), i32x4.shl(v128.and(i32x4.shr_u(v128.load(p, 32), k), bit), 4));
-    }
-    const mask = format == 5 ? 15 : 31;
-    const d = f32x4.splat(half(p) * <f32>scaleOf(p + 4, k));
-    const m = f32x4.splat(half(p + 2) * <f32>minimumOf(p + 4, k));
-    const t = f32x4.add(dot(low, mask, x), dot(high, mask, x + 64));
-    return f32x4.sub(f32x4.mul(d, t), f32x4.mul(m, v128.load(sums)));
+  if (format < 5) {
+    return f32x4.splat(half(row + (format == 0 ? 34 : format == 1 ? 18 : 22) * subBlock));
   }
-  const p = row + 210 * (subBlock >> 3);
-  const k = subBlock & 7;
-  const q = p + 64 * (k >> 2) + 32 * (k & 1);
-  const h = p + 128 + 32 * (k >> 2);
-  const shift = 4 * ((k >> 1) & 1);
-  const two = 2 * (k & 3);
-  const three = i8x16.splat(3);
-  const four = i8x16.splat(15);
-  const low = v128.or(
-    v128.and(i32x4.shr_u(v128.load(q), shift), four), i32x4.shl(v128.and(i32x4.shr_u(v128.load(h), two), three), 4),
-  );
-  const high = v128.or(
-    v128.and(i32x4.shr_u(v128.load(q, 16), shift), four), i32x4.shl(v128.and(i32x4.shr_u(v128.load(h, 16), two), three), 4),
-  );
-  const s = p + 192 + 2 * k;
-  const d = half(p + 208);
-  const first = f32x4.mul(f32x4.splat(d * <f32>load<i8>(s)), f32x4.sub(dot(low, 63, x), v128.load(groups)));
-  const second = f32x4.mul(f32x4.splat(d * <f32>load<i8>(s + 1)), f32x4.sub(dot(high, 63, x + 64), v128.load(groups, 16)));
-  return f32x4.add(first, second);
+  const p = row + (format == 5 ? 144 : format == 6 ? 176 : 210) * (subBlock >> 3);
+  return f32x4.splat(format == 7 ? half(p + 208) : half(p) * <f32>scaleOf(p + 4, subBlock & 7));
+}
+
+/** The factor of the sum of a row's values, in the formats that have one. */
+@inline
+function shiftOfPart(format: i32, row: usize, subBlock: i32): v128 {
+  if (format == 2 || format == 4) {
+    const p = row + (format == 2 ? 20 : 24) * subBlock;
+    const pair = load<u32>(p);
+    return isSpecial(pair) ? f32x4.splat(half(p + 2)) : upperHalves(i32x4.splat(pair));
+  }
+  const p = row + (format == 5 ? 144 : 176) * (subBlock >> 3);
+  return f32x4.splat(half(p + 2) * <f32>minimumOf(p + 4, subBlock & 7));
+}
+
+/** The products of a sub-block, given those of its integers, `t` and `u`, and the factors `d` and `m`. */
+@inline
+function scaled(format: i32, t: v128, u: v128, d: v128, m: v128, sums: usize, groups: usize): v128 {
+  if (format == 7) {
+    return f32x4.add(
+      f32x4.mul(d, f32x4.sub(t, v128.load(groups))), f32x4.mul(m, f32x4.sub(u, v128.load(groups, 16))),
+    );
+  }
+  const sum = f32x4.add(t, u);
+  if (format == 0) return f32x4.mul(d, sum);
+  if (format == 1 || format == 3) return f32x4.mul(d, f32x4.sub(sum, v128.load(sums)));
+  const shift = f32x4.mul(m, v128.load(sums));
+  return format < 5 ? f32x4.add(f32x4.mul(d, sum), shift) : f32x4.sub(f32x4.mul(d, sum), shift);
 }
 
 /** Four floats of a format without blocks. */
@@ -186,42 +174,97 @@ function floats(format: i32, p: usize): v128 {
   return f32x4.mul(f32x4.mul(upperHalves(bits), up), f32x4.splat(reinterpret<f32>(0x07800000)));
 }
 
-/** The products of a sub-block of floats. */
-@inline
-function dotFloats(format: i32, p: usize, x: usize): v128 {
-  const step: usize = format == 10 ? 16 : 8;
-  let s = f32x4.splat(0);
-  for (let i = 0; i < 4; i++) {
-    const t = f32x4.mul(floats(format, p), v128.load(x));
-    s = f32x4.add(s, f32x4.add(t, f32x4.mul(floats(format, p + step), v128.load(x, 16))));
-    p += 2 * step;
-    x += 32;
-  }
-  return s;
-}
-
 @inline
 function total(s: v128): f32 {
   return f32x4.extract_lane(s, 0) + f32x4.extract_lane(s, 1) + f32x4.extract_lane(s, 2) + f32x4.extract_lane(s, 3);
 }
 
+/**
+ * The weights of a sub-block stay in registers while they are multiplied with `count` rows. Each has the bits that it
+ * has alone.
+ *
+ * @param step the bytes between two of them.
+ * @param lanes room for the sums of each row in four lanes.
+ */
 @inline
 function rowsOf(
-  format: i32, source: usize, stride: usize, rows: i32, subBlocks: i32, x: usize, sums: usize, out: usize,
+  format: i32, source: usize, stride: usize, rows: i32, subBlocks: i32,
+  x: usize, sums: usize, count: i32, step: usize, lanes: usize, out: usize, outStep: usize,
 ): void {
-  const groups = sums + (<usize>subBlocks << 4);
+  const toGroups = <usize>subBlocks << 4;
   for (let i = 0; i < rows; i++) {
-    let s = f32x4.splat(0);
+    let alone = f32x4.splat(0);
+    if (count > 1) memory.fill(lanes, 0, <usize>count << 4);
     for (let subBlock = 0; subBlock < subBlocks; subBlock++) {
-      const at = x + (<usize>subBlock << 7);
-      s = f32x4.add(
-        s,
-        format > 7
-          ? dotFloats(format, source + (<usize>subBlock << (format == 10 ? 7 : 6)), at)
-          : dotPart(format, source, subBlock, at, sums + (<usize>subBlock << 4), groups + (<usize>subBlock << 5)),
-      );
+      let i0: v128, i1: v128, i2: v128, i3: v128, i4: v128, i5: v128, i6: v128, i7: v128;
+      let d = alone;
+      let m = alone;
+      if (format > 7) {
+        const p = source + (<usize>subBlock << (format == 10 ? 7 : 6));
+        const four: usize = format == 10 ? 16 : 8;
+        i0 = floats(format, p);
+        i1 = floats(format, p + four);
+        i2 = floats(format, p + 2 * four);
+        i3 = floats(format, p + 3 * four);
+        i4 = floats(format, p + 4 * four);
+        i5 = floats(format, p + 5 * four);
+        i6 = floats(format, p + 6 * four);
+        i7 = floats(format, p + 7 * four);
+      } else {
+        const q = bytesOf(format, source, subBlock, 0);
+        const r = bytesOf(format, source, subBlock, 1);
+        i0 = integers(format, q, 0);
+        i1 = integers(format, q, 1);
+        i2 = integers(format, q, 2);
+        i3 = integers(format, q, 3);
+        i4 = integers(format, r, 0);
+        i5 = integers(format, r, 1);
+        i6 = integers(format, r, 2);
+        i7 = integers(format, r, 3);
+        d = scaleOfPart(format, source, subBlock);
+        if (format == 7) {
+          const p = source + 210 * (subBlock >> 3) + 192 + 2 * (subBlock & 7);
+          m = f32x4.mul(d, f32x4.splat(<f32>load<i8>(p, 1)));
+          d = f32x4.mul(d, f32x4.splat(<f32>load<i8>(p)));
+        } else if (format != 0 && format != 1 && format != 3) {
+          m = shiftOfPart(format, source, subBlock);
+        }
+      }
+      let px = x + (<usize>subBlock << 7);
+      let pSums = sums + (<usize>subBlock << 4);
+      let pLanes = lanes;
+      let left = count;
+      while (true) {
+        let y: v128;
+        if (format > 7) {
+          y = f32x4.add(f32x4.mul(i0, v128.load(px)), f32x4.mul(i1, v128.load(px, 16)));
+          y = f32x4.add(f32x4.splat(0), y);
+          y = f32x4.add(y, f32x4.add(f32x4.mul(i2, v128.load(px, 32)), f32x4.mul(i3, v128.load(px, 48))));
+          y = f32x4.add(y, f32x4.add(f32x4.mul(i4, v128.load(px, 64)), f32x4.mul(i5, v128.load(px, 80))));
+          y = f32x4.add(y, f32x4.add(f32x4.mul(i6, v128.load(px, 96)), f32x4.mul(i7, v128.load(px, 112))));
+        } else {
+          const t = dot(i0, i1, i2, i3, px);
+          const u = dot(i4, i5, i6, i7, px + 64);
+          y = scaled(format, t, u, d, m, pSums, pSums + toGroups + (<usize>subBlock << 4));
+        }
+        if (count == 1) {
+          alone = f32x4.add(alone, y);
+          break;
+        }
+        v128.store(pLanes, f32x4.add(v128.load(pLanes), y));
+        if (--left == 0) break;
+        px += step;
+        pSums += step;
+        pLanes += 16;
+      }
     }
-    store<f32>(out, total(s));
+    if (count == 1) {
+      store<f32>(out, total(alone));
+    } else {
+      for (let row = 0; row < count; row++) {
+        store<f32>(out + <usize>row * outStep, total(v128.load(lanes + (<usize>row << 4))));
+      }
+    }
     out += 4;
     source += stride;
   }
@@ -235,15 +278,34 @@ function rowsOf(
 export function multiplyRow(
   format: i32, source: usize, stride: usize, rows: i32, subBlocks: i32, x: usize, sums: usize, out: usize,
 ): void {
-  if (format == 0) rowsOf(0, source, stride, rows, subBlocks, x, sums, out);
-  else if (format == 1) rowsOf(1, source, stride, rows, subBlocks, x, sums, out);
-  else if (format == 2) rowsOf(2, source, stride, rows, subBlocks, x, sums, out);
-  else if (format == 3) rowsOf(3, source, stride, rows, subBlocks, x, sums, out);
-  else if (format == 4) rowsOf(4, source, stride, rows, subBlocks, x, sums, out);
-  else if (format == 5) rowsOf(5, source, stride, rows, subBlocks, x, sums, out);
-  else if (format == 6) rowsOf(6, source, stride, rows, subBlocks, x, sums, out);
-  else if (format == 7) rowsOf(7, source, stride, rows, subBlocks, x, sums, out);
-  else if (format == 8) rowsOf(8, source, stride, rows, subBlocks, x, sums, out);
-  else if (format == 9) rowsOf(9, source, stride, rows, subBlocks, x, sums, out);
-  else rowsOf(10, source, stride, rows, subBlocks, x, sums, out);
+  if (format == 0) rowsOf(0, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+  else if (format == 1) rowsOf(1, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+  else if (format == 2) rowsOf(2, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+  else if (format == 3) rowsOf(3, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+  else if (format == 4) rowsOf(4, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+  else if (format == 5) rowsOf(5, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+  else if (format == 6) rowsOf(6, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+  else if (format == 7) rowsOf(7, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+  else if (format == 8) rowsOf(8, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+  else if (format == 9) rowsOf(9, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+  else rowsOf(10, source, stride, rows, subBlocks, x, sums, 1, 0, 0, out, 0);
+}
+
+/**
+ * `out[count, rows] = x·Wᵀ` for a few rows `x`, in the common formats with blocks.
+ *
+ * @param x and `sums` as `prepareRow` writes them, those of the next row `step` bytes later.
+ * @param lanes room for `4·count` values.
+ * @param outStep the bytes between two rows of the result.
+ */
+export function multiplyRows(
+  format: i32, source: usize, stride: usize, rows: i32, subBlocks: i32,
+  x: usize, sums: usize, count: i32, step: usize, lanes: usize, out: usize, outStep: usize,
+): void {
+  if (format == 0) rowsOf(0, source, stride, rows, subBlocks, x, sums, count, step, lanes, out, outStep);
+  else if (format == 1) rowsOf(1, source, stride, rows, subBlocks, x, sums, count, step, lanes, out, outStep);
+  else if (format == 2) rowsOf(2, source, stride, rows, subBlocks, x, sums, count, step, lanes, out, outStep);
+  else if (format == 3) rowsOf(3, source, stride, rows, subBlocks, x, sums, count, step, lanes, out, outStep);
+  else if (format == 5) rowsOf(5, source, stride, rows, subBlocks, x, sums, count, step, lanes, out, outStep);
+  else rowsOf(7, source, stride, rows, subBlocks, x, sums, count, step, lanes, out, outStep);
 }
