@@ -9,7 +9,6 @@ import {
   type ClassLossOptions,
   isWeighted,
   targetsNorm,
-  weightedRows,
   weightedSum,
 } from './weightedCrossEntropy';
 
@@ -235,7 +234,8 @@ function composed(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number): t
 
 /** `log Σ exp(z) − z[target]` of each position, 0 for those that do not count. */
 function positionLosses({rows, numbers, counts, classes}: ReturnType<typeof positionsOf>): tf.Tensor1D {
-  const chosen = tf.sum(weightedRows(rows, oneHot(numbers, classes)), -1);
+  const indices = tf.clipByValue(numbers, 0, classes - 1);
+  const chosen = tf.squeeze(tf.gather(rows, tf.cast(tf.expandDims(indices, 1), 'int32'), 1, 1), [1]);
   return tf.where(tf.cast(counts, 'bool'), tf.sub(tf.logSumExp(rows, -1), chosen), tf.zerosLike(chosen)) as tf.Tensor1D;
 }
 

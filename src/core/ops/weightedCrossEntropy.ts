@@ -144,7 +144,7 @@ export function weightedSum(targets: tf.Tensor, logits: tf.Tensor, options: Clas
 }
 
 /** Products with weights of the same shape. A weight of 0 leaves a value out, even if that is infinite or NaN. */
-export function weightedRows(values: tf.Tensor, weights: tf.Tensor): tf.Tensor {
+function weightedRows(values: tf.Tensor, weights: tf.Tensor): tf.Tensor {
   return tf.where(tf.equal(weights, 0), 0, tf.mul(values, weights));
 }
 

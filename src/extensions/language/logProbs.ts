@@ -50,9 +50,19 @@ export function tokenLogProbs(
 
 /** The sum of `−Σ p·log p` over the positions that count. */
 function entropySum(logits: tf.Tensor, targets: tf.Tensor): tf.Tensor {
-  const terms = tf.tidy(() => tf.sum(tf.mul(tf.softmax(logits), tf.maximum(tf.logSoftmax(logits), LEAST_LOG)), -1));
-  return tf.neg(tf.sum(tf.mul(terms, counted(targets))));
+  const [rows = 0, , classes = 1] = logits.shape;
+  const most = Math.max(1, Math.floor(ENTROPY_LOGITS / classes));
+  const terms = Array.from({length: Math.ceil(rows / most)}, (_, i) =>
+    tf.tidy(() => {
+      const z = tf.slice(logits, i * most, Math.min(most, rows - i * most));
+      return tf.sum(tf.mul(tf.softmax(z), tf.maximum(tf.logSoftmax(z), LEAST_LOG)), -1);
+    }),
+  );
+  return tf.neg(tf.sum(tf.mul(tf.concat(terms), counted(targets))));
 }
+
+/** Entropies are computed of so many logits at a time: they take several tensors of that size. */
+const ENTROPY_LOGITS = 2 ** 18;
 
 /** The log-probabilities of tokens that cannot come, times 0, would be NaN. */
 const LEAST_LOG = -1e30;

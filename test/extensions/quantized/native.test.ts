@@ -115,7 +115,7 @@ test.each(['Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q4_K', 'Q6_K'])(
   'up to 16 rows with %s have the bits of each alone',
   name => {
     const {matrix, blocks} = matrixOf(name, 67, 512, 3);
-    const {multiply} = quantizedKernels(matrix.format)!;
+    const own = quantizedKernels(matrix.format)!;
     const x = random<tf.Rank.R2>([16, 512], 1);
     const alone = tf.unstack(x).map(row => own.multiply!(tf.reshape(row, [1, 512]), blocks, matrix)!);
     expect(numbers(own.multiply!(x, blocks, matrix)!)).toEqual(numbers(tf.concat(alone)));
