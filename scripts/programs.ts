@@ -59,6 +59,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       'qwen3-memory': 'tsx bench/qwen3Memory.ts',
     },
   },
+  study: {commands: {rewards: 'tsx examples/rewards/study.ts'}},
   check: {
     commands: {
       all: 'tsx scripts/checkAll.ts',

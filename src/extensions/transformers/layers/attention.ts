@@ -178,7 +178,7 @@ export class Attention extends tf.layers.Layer {
       const {position, begins} = state;
       const offset = 4 * width * position;
       const {keys, values, step} = state.cacheOf(this, width);
-      const angles = frequencies && anglesAt(position, frequencies, rotary as Rotary);
+      const angles = frequencies && anglesAt(position, frequencies, rotary);
       for (const [row, begin] of begins.entries()) {
         const inputs = addresses.map((address, i) => address + 4 * (widths[i] as number) * row);
         const [first = 0] = inputs;
