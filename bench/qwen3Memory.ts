@@ -17,17 +17,21 @@ import {BufferMeter, type Engine} from './bufferMeter';
 import {VOCABULARY, writeRandomQwen3} from './qwen3File';
 
 type Kind = 'tokens' | 'preferences';
-const RUNS: readonly {kind: Kind; positions: number; gradientCheckpointing: boolean}[] = [
+const RUNS: readonly {kind: Kind; positions: number; gradientCheckpointing: boolean; isStreamed?: boolean}[] = [
+  {kind: 'tokens', positions: 512, gradientCheckpointing: true, isStreamed: true},
   {kind: 'tokens', positions: 512, gradientCheckpointing: true},
   {kind: 'tokens', positions: 512, gradientCheckpointing: false},
   {kind: 'preferences', positions: 256, gradientCheckpointing: true},
 ];
 
 /** Trains two steps and prints a row of the table. */
-async function measure(path: string, {kind, positions, gradientCheckpointing}: (typeof RUNS)[number]): Promise<void> {
+async function measure(path: string, run: (typeof RUNS)[number]): Promise<void> {
+  const {kind, positions, gradientCheckpointing, isStreamed = false} = run;
   await tf.setBackend('wasm');
   tf.enableProdMode();
-  const {model: base} = await loadGGUF(await openAsBlob(path), {gradientCheckpointing, tokenizer: false});
+  const {model: base} = await loadGGUF(isStreamed ? path : await openAsBlob(path), {
+    ...{gradientCheckpointing, tokenizer: false, weights: isStreamed ? 'streamed' : 'memory'},
+  });
   const held = tf.memory().numBytes;
   const model = applyLoRA(base, {rank: 8, targets: [/[qv]_proj$/], seed: 1});
   const optimizer = adam({learningRate: 1e-4});
@@ -52,7 +56,8 @@ async function measure(path: string, {kind, positions, gradientCheckpointing}: (
   }
   const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
   const {wasm} = tf.backend() as unknown as {wasm: {HEAPU8: Uint8Array}};
-  const rows = kind === 'tokens' ? `1 × ${positions} tokens` : `one DPO pair, 2 × ${positions} tokens`;
+  const tokens = kind === 'tokens' ? `1 × ${positions} tokens` : `one DPO pair, 2 × ${positions} tokens`;
+  const rows = isStreamed ? `${tokens}, streamed` : tokens;
   const peak = 1024 * process.resourceUsage().maxRSS;
   const numbers = [held, held + meter.peak, wasm.HEAPU8.length, peak].map(megabytes);
   console.log(`| ${[rows, gradientCheckpointing ? 'yes' : 'no', ...numbers].join(' | ')} |`);

@@ -60,3 +60,32 @@ test('the page has a conversation with each model, until the adapter or the syst
   expect(tf.memory().numTensors).toBe(numTensors);
   model.dispose();
 });
+
+test('another model replaces the first with its adapter, and its weights can stay in the file', async () => {
+  const bytes = new Uint8Array(readFileSync(path));
+  const engine = new LanguageEngine(() => undefined);
+  const inMemory = (await engine.start(path)).bytes;
+  const {numTensors} = tf.memory();
+  const first = await engine.write([user('the fox')], false);
+  await engine.learn({examples: [{text: 'the fox'}], epochs: 1, sample: 'a'});
+
+  // A worker reads the chosen file synchronously.
+  const global = globalThis as {FileReaderSync?: unknown};
+  const slice = jest.spyOn(Blob.prototype, 'slice').mockImplementation(function slice(begin, end) {
+    return {part: bytes.subarray(begin, end)} as unknown as Blob;
+  });
+  global.FileReaderSync = class {
+    readAsArrayBuffer({part}: {part: Uint8Array}) {
+      return part.slice().buffer;
+    }
+  };
+  const streamed = await engine.start(new Blob([bytes]), true);
+  expect(streamed.bytes).toBeLessThan(inMemory);
+  expect(await engine.write([user('the fox')], true)).toBe(first); // there is no adapter
+  await engine.learn({examples: [{text: 'the fox'}], epochs: 1, sample: 'a'});
+  slice.mockRestore();
+  delete global.FileReaderSync;
+
+  await engine.start(path);
+  expect(tf.memory().numTensors).toBe(numTensors);
+});

@@ -58,12 +58,19 @@ export class LanguageEngine implements Engine {
 
   constructor(private readonly tell: (news: News) => void) {}
 
-  async start(url: string): Promise<Start> {
-    await startWasm();
-    this.base = await loadGGUF(url, {
-      gradientCheckpointing: true,
+  async start(source: string | Blob, isStreamed = false): Promise<Start> {
+    const former = this.base?.model;
+    if (former === undefined) {
+      await startWasm();
+    }
+    this.base = await loadGGUF(source, {
+      ...{gradientCheckpointing: true, weights: isStreamed ? 'streamed' : 'memory'},
       onProgress: ({done, total}) => this.tell({kind: 'loading', done, total}),
     });
+    await this.forget();
+    if (former !== undefined) {
+      disposeModel(former);
+    }
     return {bytes: tf.memory().numBytes};
   }
 

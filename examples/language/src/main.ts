@@ -10,6 +10,8 @@ import {SAMPLE_RATINGS, showRatings, thumbs} from './ratings';
 import {connectTabs} from './tabs';
 import {askedAs, examplesIn, SAMPLES} from './texts';
 
+/** A model may take this share of the memory that the browser reports; where it reports none, so many bytes. */
+const [SHARE_OF_MEMORY, MAX_MODEL_BYTES] = [1 / 4, 1e9];
 /** So many answers are shown. */
 const MAX_ANSWERS = 12;
 
@@ -38,6 +40,8 @@ const DEFAULTS: readonly (readonly [epochs: string, asked: string])[] = [
 let state: State = {texts: SAMPLES, ratings: SAMPLE_RATINGS, adapter: null};
 /** Whether the visitor rates answers, instead of giving texts. */
 let rates = false;
+/** Whether the visitor chose another model. Its adapter is of no use after a reload, which loads the first one. */
+let isOtherModel = false;
 let busy = true;
 /** Whether the worker does something that can be stopped, and whether the visitor has done so. */
 let [stoppable, isStopped] = [false, false];
@@ -103,7 +107,23 @@ async function work(doing: () => Promise<string>, canStop = false): Promise<void
 /** Changes the state, which the browser keeps. */
 function become(next: Partial<State>): void {
   state = {...state, ...next};
-  void kept.write(state);
+  void kept.write(isOtherModel ? {...state, adapter: null} : state);
+}
+
+/** Loads another model. One that is large for this device can stay on the disk. */
+async function changeModel(file: File): Promise<string> {
+  const {deviceMemory} = navigator as {deviceMemory?: number};
+  const most = deviceMemory === undefined ? MAX_MODEL_BYTES : SHARE_OF_MEMORY * deviceMemory * 2 ** 30;
+  const question =
+    `${file.name} has ${megabytes(file.size)} MB, much for the memory of this device. Leave its weights in the file? ` +
+    'They are read when they are needed, which takes little memory and somewhat more time.';
+  const isStreamed = file.size > most && confirm(question);
+  const {bytes} = await engine.call('start', file, isStreamed);
+  isOtherModel = true;
+  become({adapter: null});
+  switched.checked = false;
+  const place = isStreamed ? ' Its weights stay in the file.' : '';
+  return `Opened ${file.name}: the model uses ${megabytes(bytes)} MB of memory.${place}`;
 }
 
 function countText(): string {
@@ -330,7 +350,9 @@ onFiles(byId('file'), byId('drop'), ([file]) => {
   if (file === undefined || busy) {
     return;
   }
-  if (file.name.endsWith('.safetensors')) {
+  if (file.name.endsWith('.gguf')) {
+    void work(() => changeModel(file));
+  } else if (file.name.endsWith('.safetensors')) {
     changeAdapter('file opened', async () => `Opened ${file.name}: ${sizeText(await engine.call('open', file))}.`);
   } else {
     void work(async () => {

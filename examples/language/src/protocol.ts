@@ -31,8 +31,8 @@ export interface Feedback extends Training {
 
 /** What the worker does. A method that fails gives a message for the visitor, and has changed nothing. */
 export interface Engine {
-  /** Loads the model from its file at a URL. */
-  start(url: string): Promise<Start>;
+  /** Loads the model from its file or a URL. A file may stay on the disk. Forgets the adapter of another model. */
+  start(source: string | Blob, isStreamed?: boolean): Promise<Start>;
   /** Trains a new adapter. */
   learn(course: Course): Promise<Learned>;
   /** Trains a copy of the adapter on what is liked, then on all ratings; a new adapter if there is none. */
