@@ -2,20 +2,20 @@
 // the whole texts, then all but the last token and that one with the cache. Part of `npm run check -- lastmile`.
 
 import {execFileSync} from 'node:child_process';
-import {mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
-import {dirname, join} from 'node:path';
+import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {CACHE, install} from '../../../scripts/graphModels/cache';
 import {applyLoRA, LoRAError} from '../../../src/index';
 import {disposeModel} from '../../../src/node';
-import {toONNX} from '../../../src/onnx';
+import {loadGGUF} from '../../../src/language';
 import {quantizeBase} from '../../../src/quantized';
 import {loadTransformer} from '../../../src/transformers';
-import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {stirFactors} from '../../models';
-import {type ConfigCase, configsOf, weightsOf} from '../transformers/configs';
+import {fileOf, GGUF_NAMES} from '../language/ggufFiles';
 import {fixture} from '../transformers/fixtures';
+import {blockDecoder, FAMILIES, wideCases, wideModel, writeFolder} from './decoders';
 
 /** Those whose heads have 8 values. */
 const DECODERS = ['phi3', 'gpt2'];
@@ -49,82 +49,6 @@ const third = await run(next(second), length - 1, length);
 console.log('RESULT' + JSON.stringify({logits: [...logits.data], last: [...third.logits.data], width: logits.dims[2]}));
 `;
 
-/** A decoder like Llama whose matrices have rows of whole blocks. */
-function blockDecoder(changed: object) {
-  const config = {
-    ...{model_type: 'llama', architectures: ['LlamaForCausalLM'], hidden_size: 64, num_hidden_layers: 2},
-    ...{num_attention_heads: 4, num_key_value_heads: 2, intermediate_size: 96, vocab_size: 70},
-    ...{max_position_embeddings: 64, tie_word_embeddings: true, ...changed},
-  };
-  let state = 1;
-  const tensor = (shape: number[]) => ({
-    shape,
-    data: Float32Array.from({length: shape.reduce((a, b) => a * b)}, () => {
-      state = (state * 48271) % 2147483647;
-      return state / 2147483647 - 0.5;
-    }),
-  });
-  const layer = (i: number) => ({
-    [`model.layers.${i}.input_layernorm.weight`]: tensor([64]),
-    [`model.layers.${i}.post_attention_layernorm.weight`]: tensor([64]),
-    [`model.layers.${i}.self_attn.q_proj.weight`]: tensor([64, 64]),
-    [`model.layers.${i}.self_attn.k_proj.weight`]: tensor([32, 64]),
-    [`model.layers.${i}.self_attn.v_proj.weight`]: tensor([32, 64]),
-    [`model.layers.${i}.self_attn.o_proj.weight`]: tensor([64, 64]),
-    [`model.layers.${i}.mlp.gate_proj.weight`]: tensor([96, 64]),
-    [`model.layers.${i}.mlp.up_proj.weight`]: tensor([96, 64]),
-    [`model.layers.${i}.mlp.down_proj.weight`]: tensor([64, 96]),
-  });
-  const ends = {'model.embed_tokens.weight': tensor([70, 64]), 'model.norm.weight': tensor([64])};
-  return {config, weights: encodeSafetensors({...layer(0), ...layer(1), ...ends}, {dtype: 'F32'})};
-}
-
-const FAMILIES = [
-  ...['gemma', 'gemma2', 'gemma3_text', 'gpt2', 'gpt_neox', 'granite', 'llama', 'mistral', 'olmo2', 'olmo3', 'opt'],
-  ...['phi', 'phi3', 'qwen2', 'qwen3', 'smollm3'],
-];
-
-/** The language models among the random configs of a family, with heads of 8 values, which the operation needs. */
-function* wideCases(family: string): Generator<ConfigCase> {
-  for (const drawn of configsOf(family).cases) {
-    const {n_embd, n_head, num_attention_heads: heads = n_head} = drawn.config as Record<string, number>;
-    const width = 8 * heads!;
-    const isLanguageModel = /CausalLM|LMHead/.test(drawn.architecture) && drawn.config.is_causal !== false;
-    if (isLanguageModel && drawn.values !== null) {
-      const {head_dim, word_embed_proj_dim} = drawn.config as Record<string, number>;
-      const config = {
-        ...drawn.config,
-        ...(n_embd === undefined ? {hidden_size: width} : {n_embd: width}),
-        ...(head_dim != null && {head_dim: 8}),
-        ...(word_embed_proj_dim != null && {word_embed_proj_dim: width}),
-      };
-      yield {...drawn, config};
-    }
-  }
-}
-
-/** The model of a case, whose tensors get the shapes of its config: errors state some of them at a time. */
-async function wideModel(drawn: ConfigCase): Promise<tf.LayersModel> {
-  const {config, architecture} = drawn;
-  let {tensors} = drawn;
-  for (;;) {
-    try {
-      const weights = weightsOf({...drawn, tensors});
-      return (await loadTransformer({config: JSON.stringify(config), weights, architecture, tokenizer: false})).model;
-    } catch (error) {
-      const shapes = new Map(
-        [...(error as Error).message.matchAll(/(\S+): shape \[[^\]]*\] in the file, \[([^\]]*)\] by the config/g)].map(
-          ([, name, sizes]) => [name, sizes!.split(',').map(Number)] as const,
-        ),
-      );
-      if (shapes.size === 0) {
-        throw error;
-      }
-      tensors = tensors.map(({name, shape}) => ({name, shape: shapes.get(name) ?? shape}));
-    }
-  }
-}
-
 const LENGTHS = [6, 3, 5];
 
 /** Random texts, padded on the left. */
@@ -141,16 +65,8 @@ function texts(vocabulary: number) {
   };
 }
 
-async function difference(out: string, model: tf.LayersModel): Promise<number> {
-  const files = await toONNX(model, {folder: true});
-  for (const [path, content] of Object.entries(files)) {
-    mkdirSync(dirname(join(out, path)), {recursive: true});
-    writeFileSync(join(out, path), content);
-  }
-  const file = join(
-    out,
-    Object.keys(files).find(path => path.endsWith('.onnx'))!,
-  );
+async function difference(out: string, model: tf.LayersModel, options = {}): Promise<number> {
+  const file = join(out, await writeFolder(out, model, options));
   const vocabulary = model.outputs[0]!.shape[2]!;
   const given = texts(vocabulary);
   const script = join(CACHE, 'decoder.mjs');
@@ -203,7 +119,7 @@ export async function checkDecoders(names: readonly string[] = DECODERS): Promis
     for (const drawn of wideCases(family)) {
       let model: tf.LayersModel | undefined;
       try {
-        model = await wideModel(drawn);
+        ({model} = await wideModel(drawn));
         report(`${family}, random config ${drawn.seed}`, await difference(join(out, `${family}-${drawn.seed}`), model));
         count++;
       } catch (error) {
@@ -231,6 +147,15 @@ export async function checkDecoders(names: readonly string[] = DECODERS): Promis
       disposeModel(blocks);
     }
     disposeModel(base);
+  }
+  const {model: halves} = await loadTransformer({...blockDecoder({}, 'F16'), tokenizer: false});
+  report('llama float16', await difference(join(out, 'halves'), halves, {dtype: 'float16'}));
+  disposeModel(halves);
+  // The file of Phi-3 has angles that depend on the length.
+  for (const name of GGUF_NAMES.filter(gguf => gguf !== 'phi3')) {
+    const {model} = await loadGGUF(fileOf(name));
+    report(`${name} of GGUF`, await difference(join(out, 'gguf', name), model));
+    disposeModel(model);
   }
   rmSync(out, {recursive: true});
   return agrees;

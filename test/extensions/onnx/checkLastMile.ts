@@ -15,6 +15,7 @@ import {smollm2} from '../../../scripts/pretrained';
 import {builderPython, optimumPython} from '../../../scripts/pythonEnvironments';
 import {adaptONNX} from '../../../src/onnx';
 import {checkDecoders} from './checkDecoders';
+import {checkGenerated} from './checkGenerated';
 import {checkSpeech} from './checkSpeech';
 import {checkSwaps, type SwapCase} from './swapInTransformersJs';
 
@@ -121,7 +122,9 @@ async function main(): Promise<void> {
     exportedSpeech,
   );
   const speechAgrees = await checkSpeech(join(out, 'whisper'), exportedSpeech);
-  const failed = await checkSwaps(join(out, 'swaps'), swaps, flags.pages);
+  const failed =
+    (await checkSwaps(join(out, 'swaps'), swaps, flags.pages)) +
+    (await checkGenerated(join(out, 'written'), flags.pages));
   const decodersAgree = await checkDecoders();
   process.exitCode = failed > 0 || !speechAgrees || !decodersAgree ? 1 : (status ?? 1);
 }

@@ -1,19 +1,11 @@
 // Runs `swapAdapters` of docs/deploy.md in transformers.js, in Node and in Chromium on WASM and WebGPU: part of
 // `npm run check -- lastmile`.
 
-import {execFileSync} from 'node:child_process';
-import {createReadStream, existsSync, statSync} from 'node:fs';
-import {copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {createServer} from 'node:http';
+import {copyFileSync, mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {chromium, type Page} from 'playwright-core';
 import {adaptONNX} from '../../../src/onnx';
-import {CACHE, cached, install} from '../../../scripts/graphModels/cache';
-import {ARGUMENTS, contentType, listen, WEBGPU_ARGUMENTS} from '../../chromium';
-import {findChromium} from '../../backends/everywhere/browser';
+import {encodedInputs, TransformersJs} from './transformersJs';
 
-/** onnxruntime-node and -web are those that it depends on. */
-const PACKAGE = '@huggingface/transformers@4.3.2';
 const NAMES = {fp32: 'model', q4: 'model_q4', q8: 'model_quantized'};
 
 /** A published decoder, and adapters of its model. */
@@ -43,11 +35,11 @@ interface State {
 /** A program for Node and for pages, next to `swapAdapters.mjs`. */
 const PROGRAM = `
 import {AutoModelForCausalLM, env, Tensor} from '@huggingface/transformers';
+import {begin, valuesOf} from './begin.mjs';
 import {swapAdapters} from './swapAdapters.mjs';
 
-export async function swap({root, wasm, device, name, dtype, adapters, prompts, count}) {
-  Object.assign(env, {allowRemoteModels: false, allowLocalModels: true, localModelPath: root, useBrowserCache: false});
-  if (wasm) Object.assign(env.backends.onnx.wasm, {wasmPaths: wasm, numThreads: 1});
+export async function run({device, name, dtype, adapters, prompts, count, ...place}) {
+  begin(env, place);
   const load = folder => AutoModelForCausalLM.from_pretrained(folder, {dtype, device});
   const feeds = ids => ({
     input_ids: new Tensor('int64', BigInt64Array.from(ids, BigInt), [1, ids.length]),
@@ -83,10 +75,7 @@ export async function swap({root, wasm, device, name, dtype, adapters, prompts, 
   await base.dispose();
   const model = await load(name + '-lora');
   const switches = swapAdapters(model);
-  const values = adapters.map(inputs => Object.fromEntries(Object.entries(inputs).map(([key, {data, ...input}]) => {
-    return [key, {...input, data: new Float32Array(Uint8Array.from(atob(data), c => c.charCodeAt(0)).buffer)}];
-  })));
-  for (const inputs of [null, ...values, null]) {
+  for (const inputs of [null, ...valuesOf(adapters), null]) {
     const start = performance.now();
     switches.use(inputs);
     await add(model, performance.now() - start, before);
@@ -95,64 +84,28 @@ export async function swap({root, wasm, device, name, dtype, adapters, prompts, 
   return states;
 }
 `;
-const IN_NODE = `
-import {readFileSync} from 'node:fs';
-import {swap} from './program.mjs';
-console.log('RESULT' + JSON.stringify(await swap(JSON.parse(readFileSync(process.argv[2], 'utf8')))));
-`;
-const PAGE = `<!doctype html><link rel="icon" href="data:," />
-<script type="importmap">{"imports": {"@huggingface/transformers": "/transformers/transformers.min.js"}}</script>
-<script type="module">import {swap} from '/program.mjs'; window.swap = swap;</script>`;
-
 /** Runs decoders in turn. @returns how many checks failed. */
 export async function checkSwaps(out: string, cases: readonly SwapCase[], inPages: boolean): Promise<number> {
-  install([PACKAGE]);
-  const programs = mkdtempSync(join(CACHE, 'swap-'));
+  const runtime = new TransformersJs(out, PROGRAM);
   try {
-    const [, docs = ''] = /```js\n(import \{Tensor\}[^`]*?function swapAdapters[^`]*)```/.exec(
-      readFileSync('docs/deploy.md', 'utf8'),
-    )!;
-    writeFileSync(join(programs, 'swapAdapters.mjs'), docs);
-    writeFileSync(join(programs, 'program.mjs'), PROGRAM);
-    writeFileSync(join(programs, 'node.mjs'), IN_NODE);
     const jobs = [];
     for (const swapCase of cases) {
       jobs.push({swapCase, ...(await prepare(out, swapCase))});
     }
     let failed = 0;
     for (const {swapCase, job, expected} of jobs) {
-      const file = join(out, 'job.json');
-      writeFileSync(file, JSON.stringify({...job, root: `${out}/`, device: 'cpu'}));
-      const printed = execFileSync('node', [join(programs, 'node.mjs'), file], {encoding: 'utf8', maxBuffer: 2 ** 28});
-      failed += report(`${swapCase.name} in Node`, JSON.parse(printed.split('RESULT')[1]!) as State[], expected);
+      failed += report(`${swapCase.name} in Node`, runtime.inNode<State[]>(job), expected);
     }
-    if (inPages) {
-      const {url, close} = await serve(out, programs);
-      const browser = await chromium.launch({
-        executablePath: findChromium()!,
-        args: [...ARGUMENTS, ...WEBGPU_ARGUMENTS],
-      });
-      for (const {swapCase, job, expected} of jobs) {
-        for (const device of ['wasm', 'webgpu']) {
-          const page = await browser.newPage();
-          await page.goto(url);
-          const states = await runInPage(page, {...job, device, root: '/models/', wasm: `${url}/ort/`, count: 16});
-          failed += report(`${swapCase.name} in Chromium on ${device}`, states, device === 'wasm' ? expected : []);
-          await page.close();
-        }
+    for (const {swapCase, job, expected} of inPages ? jobs : []) {
+      for (const device of ['wasm', 'webgpu'] as const) {
+        const states = await runtime.inPage<State[]>(device, {...job, count: 16});
+        failed += report(`${swapCase.name} in Chromium on ${device}`, states, device === 'wasm' ? expected : []);
       }
-      await browser.close();
-      close();
     }
     return failed;
   } finally {
-    rmSync(programs, {recursive: true});
+    await runtime.close();
   }
-}
-
-async function runInPage(page: Page, job: object): Promise<State[]> {
-  await page.waitForFunction('window.swap');
-  return page.evaluate<State[]>(`window.swap(${JSON.stringify(job)})`);
 }
 
 /** Writes the folders that transformers.js loads, of the decoder and with inputs for adapters. */
@@ -172,10 +125,7 @@ async function prepare(out: string, {name, dtype, file, model, adapters}: SwapCa
       const weights = readFileSync(join(adapter, 'adapter_model.safetensors'));
       const adapted = await adaptONNX(bytes, {config, weights});
       bytes = adapted.file;
-      const encoded = Object.entries(adapted.inputs).map(([key, {data, ...input}]) => {
-        return [key, {...input, data: Buffer.from(data.buffer).toString('base64')}];
-      });
-      inputs.push(Object.fromEntries(encoded) as Record<string, unknown>);
+      inputs.push(encodedInputs(adapted.inputs));
     }
     writeFileSync(join(to, 'onnx', `${NAMES[dtype]}.onnx`), bytes);
   }
@@ -208,24 +158,4 @@ function report(name: string, states: readonly State[], expected: readonly numbe
       `switches ${times} ms, time per token ${ratios} of the base's ${faults.join('; ')}`,
   );
   return faults.length === 0 ? 0 : 1;
-}
-
-async function serve(models: string, programs: string): Promise<{url: string; close: () => void}> {
-  const dist = cached('@huggingface/transformers/dist');
-  const ort = [cached('@huggingface/transformers/node_modules/onnxruntime-web/dist'), cached('onnxruntime-web/dist')];
-  const folders: Record<string, string> = {models, transformers: dist, ort: ort.find(existsSync)!};
-  const server = createServer(({url = '/'}, response) => {
-    const [, first = '', ...names] = url.split('?')[0]!.split('/');
-    const file = folders[first] === undefined ? join(programs, first) : join(folders[first], ...names);
-    if (url === '/') {
-      response.setHeader('content-type', 'text/html').end(PAGE);
-    } else if (existsSync(file)) {
-      response.writeHead(200, {'content-type': contentType(file), 'content-length': statSync(file).size});
-      createReadStream(file).pipe(response);
-    } else {
-      response.writeHead(404).end();
-    }
-  });
-  const address = await listen(server);
-  return {url: address, close: () => server.close()};
 }

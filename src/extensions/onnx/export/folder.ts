@@ -6,10 +6,15 @@ import type {WriteModelOptions} from './writeModel';
 /** How a folder is written. */
 export interface FolderOptions extends WriteModelOptions {
   tokenizer?: unknown;
+  merge?: boolean;
+  mode?: 'inputs' | 'data';
 }
 
 /** Writes the files of a model's folder, by their paths. */
-type WriteFolder = (model: tf.LayersModel, options: FolderOptions) => Promise<Record<string, string | FileBytes>>;
+export type WriteFolder = (
+  model: tf.LayersModel,
+  options: FolderOptions,
+) => Promise<Record<string, string | FileBytes>>;
 
 let write: WriteFolder | undefined;
 

@@ -25,6 +25,13 @@ export interface NewONNXOptions extends FiniteOptions, CallOptions {
   folder?: boolean;
   /** With `folder`: the tokenizer that `loadTransformer` returned, whose files are written too. Default: none. */
   tokenizer?: unknown;
+  /**
+   * With `folder`: whether updates are merged. With false, the adapter is beside the products, as `adaptONNX` puts it
+   * there. Default: true.
+   */
+  merge?: boolean;
+  /** With `{merge: false}`: where the values of the adapter are, as for `adaptONNX`. Default: `'inputs'`. */
+  mode?: 'inputs' | 'data';
 }
 
 /**
@@ -41,7 +48,8 @@ export interface NewONNXOptions extends FiniteOptions, CallOptions {
  * With `{folder: true}`, an encoder of `loadTransformer`, or a language model, becomes the files that transformers.js
  * loads: `onnx/model.onnx` with the names, types and layout that it expects, `config.json`, the files of the
  * `tokenizer`, and `preprocessor_config.json` if the model was loaded with it. A language model has a cache of keys and
- * values, and its weights are in `onnx/model.onnx_data`.
+ * values, and its weights are in `onnx/model.onnx_data`. With `{merge: false}`, its graph is the base's with the
+ * adapter beside the products: `adaptONNX` gives the values of this adapter, and of others, for its inputs.
  *
  * @param model an adapted or merged model, or any other.
  * @param source the file that the model was imported from. Leave it out for a model that was not imported.
@@ -83,13 +91,18 @@ export async function toONNX(
   }
   checkOptions(source, {
     ...{dtype: true, allowNonFinite: true, signal: true, onProgress: true, folder: true, tokenizer: true},
+    ...{merge: true, mode: true},
   });
   checkCallOptions(source);
-  const {dtype = 'float32', folder = false, tokenizer} = source;
+  const {dtype = 'float32', folder = false, tokenizer, merge = true, mode} = source;
   throwFaults([
     ...(['float32', 'float16'].includes(dtype) ? [] : [`dtype must be 'float32' or 'float16', got ${show(dtype)}.`]),
     ...(typeof folder === 'boolean' ? [] : [`folder must be true or false, got ${show(folder)}.`]),
     ...(folder || tokenizer === undefined ? [] : ['tokenizer is for {folder: true}.']),
+    ...(typeof merge === 'boolean' ? [] : [`merge must be true or false, got ${show(merge)}.`]),
+    ...(folder || merge ? [] : ['{merge: false} is for {folder: true}, or for the file that the model came from.']),
+    ...([undefined, 'inputs', 'data'].includes(mode) ? [] : [`mode must be 'inputs' or 'data', got ${show(mode)}.`]),
+    ...(mode === undefined || !merge ? [] : ['mode is for {merge: false}.']),
   ]);
   checkModel(model);
   if (folder) {

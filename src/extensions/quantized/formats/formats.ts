@@ -180,6 +180,21 @@ const BY_NAME = new Map<string, BlockFormat>(FORMATS.map(format => [format.name,
 
 export const FORMAT_NAMES: readonly BlockFormatName[] = FORMATS.map(({name}) => name);
 
+/**
+ * The scale and the minimum of integers in a block: those from index `i` on, of 16 in Q6_K and 32 in the others. Their
+ * values are `scale·integer + minimum`, where signed integers have no minimum.
+ */
+export function scaleIn({name, numbers}: BlockFormat, bytes: Uint8Array, at: number, i: number): [number, number] {
+  if (name === 'Q6_K') {
+    return [halfAt(bytes, at + 208) * signedAt(bytes, at + 192 + (i >> 4)), 0];
+  }
+  if (numbers === 256) {
+    const [scale, minimum] = scaleAndMinimum(bytes, at + 4, i >> 5);
+    return [halfAt(bytes, at) * scale, -halfAt(bytes, at + 2) * minimum];
+  }
+  return [halfAt(bytes, at), name.endsWith('_1') ? halfAt(bytes, at + 2) : 0];
+}
+
 /** Returns the format of this name, if there is one. */
 export function formatNamed(name: string): BlockFormat | undefined {
   return BY_NAME.get(name);

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import {fromFloat16} from '../../../platform/formats/halfFloats';
-import {bytesOf} from '../../quantized/formats/blockMatrix';
+import {bytesOf, readRows} from '../../quantized/formats/blockMatrix';
+import {type BlockFormatName, scaleIn} from '../../quantized/formats/formats';
 import type {BlockLayer} from '../../quantized/layers/blockLayer';
 import {QuantizedDense} from '../../quantized/layers/quantizedDense';
 import {QuantizedEmbedding} from '../../quantized/layers/quantizedEmbedding';
@@ -13,18 +13,27 @@ import {TYPE} from '../../onnx/write/messages';
 import type {KernelLayer} from '../../../platform/tfjs/layerFields';
 import {TiedDense} from '../layers/tiedDense';
 
-const BLOCK = 32;
+/** How a format's values are written: integers of 4 or 8 bits, with a scale for so many, and a minimum or none. */
+interface Written {
+  bits: 4 | 8;
+  block: 16 | 32;
+  hasMinimum?: true;
+}
 
-/** The formats whose blocks MatMulNBits holds: the bits of a value, and whether a block has a minimum. */
-const FORMATS: Readonly<Record<string, {bits: 4 | 8; hasMinimum?: true}>> = {
-  Q4_0: {bits: 4},
-  Q4_1: {bits: 4, hasMinimum: true},
-  Q8_0: {bits: 8},
+/** The formats that MatMulNBits holds without rounding: integers of 5 and 6 bits take 8. */
+const FORMATS: Readonly<Partial<Record<BlockFormatName, Written>>> = {
+  Q4_0: {bits: 4, block: 32},
+  Q4_1: {bits: 4, block: 32, hasMinimum: true},
+  Q4_K: {bits: 4, block: 32, hasMinimum: true},
+  Q5_0: {bits: 8, block: 32},
+  Q5_1: {bits: 8, block: 32, hasMinimum: true},
+  Q5_K: {bits: 8, block: 32, hasMinimum: true},
+  Q6_K: {bits: 8, block: 16},
+  Q8_0: {bits: 8, block: 32},
 };
 
-/** The tensors of a matrix in blocks: `values = (integers − zero)·scales`, plus `minima`: `[blocks, rows]`. */
-interface BlockTensors {
-  bits: 4 | 8;
+/** The tensors of a matrix in blocks: `values = (integers − 2^(bits − 1))·scales`, plus `minima`: `[blocks, rows]`. */
+interface BlockTensors extends Written {
   rows: number;
   width: number;
   integers: string;
@@ -32,91 +41,98 @@ interface BlockTensors {
   minima: string | undefined;
 }
 
-/** The tensors of a layer's blocks, once for all that read them. Minima count from integers that are less `zero`. */
+/** The tensors of a layer's blocks, once for all that read them. */
 function tensorsOf(out: GraphWriter, {blocks, matrix}: BlockLayer): BlockTensors {
   const {format, rows, width} = matrix;
-  const {bits, hasMinimum = false} = FORMATS[format.name] as {bits: 4 | 8; hasMinimum?: true};
-  const count = Math.ceil(width / BLOCK);
+  const written = FORMATS[format.name] as Written;
+  const {bits, block, hasMinimum = false} = written;
+  const count = width / block;
   const total = rows * count;
-  const [bytesInBlock, head] = [4 * bits, hasMinimum ? 4 : 2];
-  const halfAt = (bytes: Uint8Array, at: number) => fromFloat16((bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8));
+  // The operation subtracts `half`. Integers of 5 bits have room for it, and the minima of others get it.
+  const half = 2 ** (bits - 1);
+  const zero = hasMinimum && bits === 4 ? 0 : half;
+  const inBytes = (block * bits) / 8;
   const addTensor = (name: string, type: number, shape: number[], fill: (bytes: Uint8Array) => Uint8Array) => {
     const length = shape.reduce((product, size) => product * size, type === TYPE.uint8 ? 1 : 4);
     const read = () => Promise.resolve(fill(bytesOf(blocks.read())));
     return out.once(`${name} of ${blocks.id}`, () => out.constant(type, shape, {length, read}, `${out.layer}/${name}`));
   };
-  const floats = (valueOf: (bytes: Uint8Array, block: number) => number) => (bytes: Uint8Array) => {
-    const values = Float32Array.from({length: total}, (_, block) => valueOf(bytes, block));
-    return new Uint8Array(values.buffer);
+  const scaleAt = (bytes: Uint8Array, i: number) => {
+    const at = i * block;
+    return scaleIn(format, bytes, Math.floor(at / format.numbers) * format.bytes, at % format.numbers);
   };
-  const integers = addTensor('integers', TYPE.uint8, [rows, count, bytesInBlock], bytes => {
-    const values = new Uint8Array(total * bytesInBlock);
-    for (let block = 0; block < total; block++) {
-      const from = block * format.bytes + head;
-      const to = block * bytesInBlock;
-      for (let i = 0; i < bytesInBlock; i++) {
-        values[to + i] = bits === 8 ? (bytes[from + i] ?? 0) ^ 128 : pairAt(bytes, from, i);
-      }
+  const floats = (valueOf: (bytes: Uint8Array, i: number) => number) => (bytes: Uint8Array) =>
+    new Uint8Array(Float32Array.from({length: total}, (_, i) => valueOf(bytes, i)).buffer);
+  const integers = addTensor('integers', TYPE.uint8, [rows, count, inBytes], bytes => {
+    const packed = new Uint8Array(total * inBytes);
+    for (let row = 0; row < rows; row++) {
+      readRows(matrix, bytes, row, 1).forEach((value, column) => {
+        const [scale, minimum] = scaleAt(bytes, row * count + Math.floor(column / block));
+        const integer = zero + (scale === 0 ? 0 : Math.round((value - minimum) / scale));
+        const at = row * width + column;
+        if (bits === 8) {
+          packed[at] = integer;
+        } else {
+          packed[at >> 1] = (packed[at >> 1] ?? 0) | (integer << (4 * (at & 1)));
+        }
+      });
     }
-    return values;
+    return packed;
   });
   const scales = addTensor(
     'scales',
     TYPE.float,
     [rows, count],
-    floats((bytes, block) => halfAt(bytes, block * format.bytes)),
+    floats((bytes, i) => scaleAt(bytes, i)[0]),
   );
-  return {
-    ...{bits, rows, width, integers, scales},
-    minima: hasMinimum
-      ? addTensor(
-          'minima',
-          TYPE.float,
-          [count, rows],
-          floats((bytes, at) => {
-            const block = (at % rows) * count + Math.floor(at / rows);
-            return halfAt(bytes, block * format.bytes + 2) + 8 * halfAt(bytes, block * format.bytes);
-          }),
-        )
-      : undefined,
-  };
-}
-
-/** Values `2i` and `2i + 1` of a block, which GGUF has in the halves of two bytes, in one byte. */
-function pairAt(bytes: Uint8Array, from: number, i: number): number {
-  const at = from + ((2 * i) & 15);
-  const shift = i < 8 ? 0 : 4;
-  return (((bytes[at] ?? 0) >> shift) & 15) | ((((bytes[at + 1] ?? 0) >> shift) & 15) << 4);
+  const minima =
+    hasMinimum &&
+    addTensor(
+      'minima',
+      TYPE.float,
+      [count, rows],
+      floats((bytes, i) => {
+        const [scale, minimum] = scaleAt(bytes, (i % rows) * count + Math.floor(i / rows));
+        return minimum + (half - zero) * scale;
+      }),
+    );
+  return {...written, rows, width, integers, scales, minima: minima || undefined};
 }
 
 /**
  * `x·Wᵀ`. Minima are a product with the sums of blocks of `x`, because WebGPU takes no zero points in floats.
  */
 function product(out: GraphWriter, x: string, tensors: BlockTensors): string {
-  const {bits, rows, width, integers, scales, minima} = tensors;
+  const {bits, block, rows, width, integers, scales, minima} = tensors;
   const y = out.node('com.microsoft.MatMulNBits', [x, integers, scales], {
-    ...{K: width, N: rows, bits, block_size: BLOCK},
+    ...{K: width, N: rows, bits, block_size: block},
   });
   if (minima === undefined) {
     return y;
   }
   const sums = out.once(`sums of ${x}`, () =>
-    out.reduce('ReduceSum', out.reshape(x, [0, 0, width / BLOCK, BLOCK]), [3]),
+    out.reduce('ReduceSum', out.reshape(x, [0, 0, width / block, block]), [3]),
   );
-  return out.node('Add', [y, out.node('MatMul', [sums, minima])]);
+  // Under another name, because adapters find the products of modules by their names.
+  const {layer} = out;
+  out.layer = `${layer}/minima`;
+  const shift = out.node('MatMul', [sums, minima]);
+  out.layer = layer;
+  return out.node('Add', [y, shift]);
 }
 
 /** The rows of a table for tokens, by operations that every backend of ONNX Runtime has. */
-function lookUp(out: GraphWriter, ids: string, {bits, width, integers, scales, minima}: BlockTensors): string {
+function lookUp(out: GraphWriter, ids: string, tensors: BlockTensors): string {
+  const {bits, block, width, integers, scales, minima} = tensors;
   const packed = out.cast(out.node('Gather', [integers, ids]), TYPE.float); // [batch, positions, blocks, bytes]
   let values = packed;
   if (bits === 4) {
     const high = out.node('Floor', [out.node('Div', [packed, out.float(16)])]);
     const low = out.node('Sub', [packed, out.node('Mul', [high, out.float(16)])]);
     const pairs = out.node('Concat', [out.unsqueeze(low, [4]), out.unsqueeze(high, [4])], {axis: 4});
-    values = out.reshape(pairs, [0, 0, -1, BLOCK]);
+    values = out.reshape(pairs, [0, 0, -1, block]);
   }
-  const centered = out.node('Sub', [values, out.float(bits === 8 ? 128 : 8)]);
+  const centered = out.node('Sub', [values, out.float(2 ** (bits - 1))]);
   const scaled = out.node('Mul', [centered, out.unsqueeze(out.node('Gather', [scales, ids]), [3])]);
   const shifted =
     minima === undefined
@@ -130,11 +146,17 @@ function lookUp(out: GraphWriter, ids: string, {bits, width, integers, scales, m
 
 /** Whether a layer's blocks are written as they are: rows that end within a block would need another product. */
 export function keepsBlocks(layer: tf.layers.Layer | undefined): layer is BlockLayer & tf.layers.Layer {
-  return (
-    (layer instanceof QuantizedDense || layer instanceof QuantizedEmbedding) &&
-    Object.hasOwn(FORMATS, layer.matrix.format.name) &&
-    layer.matrix.width % BLOCK === 0
-  );
+  // By its name, because another copy of this library may have made the layer.
+  if (![QuantizedDense.className, QuantizedEmbedding.className].includes(layer?.getClassName() ?? '')) {
+    return false;
+  }
+  const {format, width} = (layer as BlockLayer).matrix;
+  return Object.hasOwn(FORMATS, format.name) && width % format.numbers === 0;
+}
+
+/** The bits of the integers of a layer's blocks; `undefined` if they are not written as they are. */
+export function bitsOf(layer: tf.layers.Layer): number | undefined {
+  return keepsBlocks(layer) ? FORMATS[layer.matrix.format.name]?.bits : undefined;
 }
 
 const otherwise = (className: string) => LAYERS[className] as Write;

@@ -6,9 +6,9 @@ import {whileMerged} from '../../../core/model/whileMerged';
 import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
 import {TYPE} from '../../onnx/write/messages';
-import {Attention} from '../layers/attention';
-import {BLOCK_RULES, keepsBlocks} from './blockRules';
+import {BLOCK_RULES, bitsOf} from './blockRules';
 import {cachedRules} from './cachedRules';
+import {isAttention} from './isDecoder';
 
 /** The classes of layers that compute each position by itself, or with the cache of attention. */
 const BY_POSITION = [
@@ -46,8 +46,10 @@ export async function decoderFiles(
           'toONNX(model) writes the model without a cache.',
       );
     }
-    const dtype = layers.some(keepsBlocks) ? 'q4' : options.dtype === 'float16' ? 'fp16' : 'fp32';
-    const name = {q4: 'model_q4', fp16: 'model_fp16', fp32: 'model'}[dtype];
+    const bits = layers.map(layer => bitsOf(layer));
+    // Files with weights in float16 compute in float32, which devices without float16 can too.
+    const dtype = bits.includes(4) ? 'q4' : bits.includes(8) ? 'q8' : 'fp32';
+    const name = {q4: 'model_q4', q8: 'model_quantized', fp32: 'model'}[dtype];
     const {file, data} = await writeModel(plain, options, interfaceOf(plain, positions, `${name}.onnx_data`));
     return {
       files: {[`onnx/${name}.onnx`]: file, [`onnx/${name}.onnx_data`]: data},
@@ -62,7 +64,7 @@ const POSITIONS = 'position_ids';
 function interfaceOf(model: tf.LayersModel, positions: number, dataFile: string): Interface {
   const sequence = ['batch_size', 'sequence_length'];
   const caches = sitesOf(model).flatMap(({layer}) => {
-    if (!(layer instanceof Attention)) {
+    if (!isAttention(layer)) {
       return [];
     }
     const {heads, keyValueHeads, packed} = layer.getConfig() as Record<'heads' | 'keyValueHeads' | 'packed', number>;

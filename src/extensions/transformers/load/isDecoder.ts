@@ -7,6 +7,11 @@ import {Attention} from '../layers/attention';
 export function isDecoder(model: tf.LayersModel): boolean {
   return sitesOf(model).some(({layer}) => {
     const base = baseOf(layer);
-    return base instanceof Attention && base.causal;
+    return isAttention(base) && base.causal;
   });
+}
+
+/** Whether a layer is an `Attention`, which another copy of this library may have made. */
+export function isAttention(layer: tf.layers.Layer): layer is Attention {
+  return layer.getClassName() === Attention.className;
 }

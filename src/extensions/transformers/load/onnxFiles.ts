@@ -107,6 +107,6 @@ function statesBefore(output: tf.SymbolicTensor): tf.SymbolicTensor | undefined 
     tensor.inputs.forEach(input => seen.add(input)); // goes on with what it was given
   }
   const all = [...seen];
-  const query = all.find(({sourceLayer}) => sourceLayer instanceof LearnedQuery);
+  const query = all.find(({sourceLayer}) => sourceLayer.getClassName() === LearnedQuery.className);
   return query?.inputs[0] ?? all.find(({shape}) => shape.length === 3);
 }

@@ -16,8 +16,13 @@ import {recordedModel} from './recordedModel';
  */
 async function onnxFolder(
   model: tf.LayersModel,
-  {tokenizer, ...options}: FolderOptions,
+  {merge = true, ...folderOptions}: FolderOptions,
 ): Promise<Record<string, string | FileBytes>> {
+  if (!merge) {
+    const {folderBeside} = await import('./folderBeside');
+    return folderBeside(model, folderOptions, onnxFolder);
+  }
+  const {tokenizer, mode: _mode, ...options} = folderOptions;
   const tokenizerTexts = tokenizer === undefined ? {} : tokenizerFiles(tokenizer);
   if (tokenizerTexts === undefined) {
     throw new LoRAError('tokenizer must be one that loadTransformer gave.');
@@ -29,7 +34,7 @@ async function onnxFolder(
     );
   }
   const {record, architecture, purpose, config: hubConfig} = await recordedModel(model);
-  const {torch_dtype: _, ...config} = record.config as Record<string, unknown>;
+  const {torch_dtype: _type, ...config} = record.config as Record<string, unknown>;
   if (purpose.head === 'tokens' && architecture.takes === undefined && isDecoder(model)) {
     const {decoderFiles} = await import('./decoderFiles');
     const {files, settings} = await decoderFiles(model, architecture.positions?.(hubConfig) ?? 0, options);
