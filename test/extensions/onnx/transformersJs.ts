@@ -19,6 +19,9 @@ interface Place {
   wasm?: string;
 }
 
+/** Kernels of ONNX Runtime count on workgroup memory that is zero at first. */
+const UNCLEARED = '--enable-dawn-features=disable_workgroup_init';
+
 const IN_NODE = `
 import {readFileSync} from 'node:fs';
 import {run} from './program.mjs';
@@ -86,7 +89,7 @@ export class TransformersJs {
     this.url ||= await listen(this.server);
     this.browser ??= await chromium.launch({
       executablePath: findChromium()!,
-      args: [...ARGUMENTS, ...WEBGPU_ARGUMENTS],
+      args: [...ARGUMENTS, ...WEBGPU_ARGUMENTS.filter(argument => argument !== UNCLEARED)],
     });
     const page = await this.browser.newPage();
     await page.goto(this.url);
