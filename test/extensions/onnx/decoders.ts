@@ -4,7 +4,7 @@ import {mkdirSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {Tokenizer} from '@huggingface/tokenizers';
 import type * as tf from '@tensorflow/tfjs';
-import {toONNX} from '../../../src/onnx';
+import {type NewONNXOptions, toONNX} from '../../../src/onnx';
 import {loadTransformer} from '../../../src/transformers';
 import type {Tokenizer as LanguageTokenizer} from '../../../src/extensions/transformers/load/tokenizer';
 import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
@@ -32,7 +32,7 @@ export function tokenizerOf(vocabulary: number) {
 export async function writeFolder(
   out: string,
   model: tf.LayersModel,
-  options: Omit<Parameters<typeof toONNX>[1] & object, 'folder'> = {},
+  options: NewONNXOptions = {},
 ): Promise<string> {
   const files = await toONNX(model, {folder: true, ...options});
   for (const [path, content] of Object.entries(files)) {
