@@ -15,7 +15,16 @@ import {quantizeBase} from '../../../src/quantized';
 import {loadTransformer} from '../../../src/transformers';
 import {stirFactors} from '../../models';
 import {fileOf} from '../language/ggufFiles';
-import {blockDecoder, type Decoder, FAMILIES, tokenizerOf, wideCases, wideModel, writeFolder} from './decoders';
+import {
+  blockDecoder,
+  type Decoder,
+  FAMILIES,
+  POSITIONS,
+  tokenizerOf,
+  wideCases,
+  wideModel,
+  writeFolder,
+} from './decoders';
 import {BEGIN, encodedInputs, TransformersJs} from './transformersJs';
 
 const COUNT = 64;
@@ -115,7 +124,9 @@ async function* decoders(): AsyncGenerator<Generating> {
       try {
         const decoder = await wideModel(drawn);
         await toONNX(decoder.model, {folder: true}); // may be refused
-        yield {name: family, ...decoder};
+        // To the last position: transformers.js counts those of Gemma 3 from 1.
+        const count = family === 'gemma3_text' ? POSITIONS + 1 - 5 : COUNT;
+        yield {name: family, ...decoder, count};
         break;
       } catch (error) {
         if (!(error instanceof LoRAError)) {

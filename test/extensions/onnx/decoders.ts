@@ -17,7 +17,7 @@ export interface Decoder {
 }
 
 /** A prompt and 64 tokens fit. */
-const POSITIONS = 96;
+export const POSITIONS = 96;
 
 /** What `loadTransformer` makes a tokenizer of, whose words are `w0`, `w1`, …: one for each token. */
 export function tokenizerOf(vocabulary: number) {
@@ -34,7 +34,7 @@ export async function writeFolder(
   model: tf.LayersModel,
   options: NewONNXOptions = {},
 ): Promise<string> {
-  const files = await toONNX(model, {folder: true, ...options});
+  const files = await toONNX(model, {...options, folder: true});
   for (const [path, content] of Object.entries(files)) {
     mkdirSync(dirname(join(out, path)), {recursive: true});
     writeFileSync(join(out, path), content);

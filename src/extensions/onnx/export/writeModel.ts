@@ -156,7 +156,9 @@ export async function writeModel(
     ...domains.map(domain => field(8, [field(1, domain), field(2, 1)])),
   ];
   if (offset > MAX_BYTES || parts.reduce((sum, {length}) => sum + length, 0) > MAX_BYTES) {
-    throw tooLargeError('The model has more than 2 GB, which an ONNX file cannot hold. Write it as float16.');
+    throw tooLargeError(
+      'The model has more than 2 GB, which an ONNX file cannot hold. Write it as float16, or in blocks.',
+    );
   }
   return {file: await joined(parts), data: await joined(apart)};
 }

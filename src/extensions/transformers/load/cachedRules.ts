@@ -88,14 +88,16 @@ function rotatedAt(
   const half = frequencies.length;
   const table = (name: 'cosines' | 'sines') =>
     out.once(`${name} ${frequencies.join()} ${scale}`, () => {
+      // transformers.js counts the positions of Gemma 3 from 1.
+      const rows = positions + 1;
       const read = () => {
-        const values = new Float32Array(positions * half);
-        for (let position = 0; position < positions; position++) {
+        const values = new Float32Array(rows * half);
+        for (let position = 0; position < rows; position++) {
           values.set(anglesAt(position, frequencies, {scale})[name], position * half);
         }
         return Promise.resolve(new Uint8Array(values.buffer));
       };
-      return out.constant(TYPE.float, [positions, half], {length: 4 * positions * half, read}, name);
+      return out.constant(TYPE.float, [rows, half], {length: 4 * rows * half, read}, name);
     });
   return out.node('com.microsoft.RotaryEmbedding', [x, places, table('cosines'), table('sines')], {
     interleaved: Number(interleaved),
