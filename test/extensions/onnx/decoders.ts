@@ -29,11 +29,7 @@ export function tokenizerOf(vocabulary: number) {
 }
 
 /** Writes the folder of a model. @returns the path of its graph in it. */
-export async function writeFolder(
-  out: string,
-  model: tf.LayersModel,
-  options: NewONNXOptions = {},
-): Promise<string> {
+export async function writeFolder(out: string, model: tf.LayersModel, options: NewONNXOptions = {}): Promise<string> {
   const files = await toONNX(model, {...options, folder: true});
   for (const [path, content] of Object.entries(files)) {
     mkdirSync(dirname(join(out, path)), {recursive: true});
