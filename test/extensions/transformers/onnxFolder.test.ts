@@ -245,7 +245,7 @@ test('a file whose tensors are elsewhere is refused', async () => {
     field(14, 1),
   ];
   const weights = onnxFile({nodes: [], initializers: [external], inputs: [], outputs: []});
-  await expect(load(weights)).rejects.toMatchObject({code: 'ERR_UNSUPPORTED'});
+  await expect(load(weights)).rejects.toMatchObject({code: 'ERR_NOT_FOUND'});
 });
 
 test('hostile names are refused as names that the model does not have', async () => {

@@ -16,6 +16,9 @@ import {type FileModule, matchModules} from './matchModules';
 import {type ModuleUpdate, moduleUpdates} from './moduleUpdates';
 import {type BranchStep, productsOf} from './products';
 
+/** Protocol buffers are no larger. */
+const MAX_BYTES = 2 ** 31 - 1;
+
 /** Puts an adapter beside the products of a file, as `adaptONNX` does. The options are checked. */
 export async function adaptFile(
   source: ONNXSource,
@@ -24,7 +27,7 @@ export async function adaptFile(
 ): Promise<AdaptedONNX> {
   const {signal, maxBytes} = options;
   const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
-  const model = await openOnnx(await bytesAt(source, limits));
+  const model = await openOnnx(await bytesAt(source, {maxBytes: MAX_BYTES, ...limits}));
   const updates = underPrefix(await moduleUpdates(adapter, limits), prefix);
   throwIfAborted(signal);
   const modules = matchModules(productsOf(model.graph), updates);

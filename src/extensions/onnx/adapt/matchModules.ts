@@ -96,7 +96,7 @@ function endsOf(path: string): string[] {
 }
 
 /** Modules that exporters join to one product, in the order of its outputs. */
-const JOINED: Readonly<Record<string, readonly string[]>> = {
+export const JOINED: Readonly<Record<string, readonly string[]>> = {
   qkv_proj: ['q_proj', 'k_proj', 'v_proj'],
   gate_up_proj: ['gate_proj', 'up_proj'],
 };

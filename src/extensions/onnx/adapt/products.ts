@@ -95,7 +95,8 @@ function productAt(node: OnnxNode, place: number, scope: Scope): Product | undef
       ? {branch: scope.branch, place: end, x: input, y, fanIn, fanOut, type: matrix.type, names: namesOf(node, matrix)}
       : undefined;
   };
-  switch (node.op) {
+  // Operators of others may have the same names.
+  switch (['', 'com.microsoft'].includes(node.domain) ? node.op : '') {
     case 'MatMulNBits': {
       const [fanIn = 0, fanOut = 0] = ['K', 'N'].map(name => node.attributes.get(name)?.i);
       return product({name: weight, shape: [fanIn, fanOut], type: scope.tensor(third)?.type ?? TYPE.float});

@@ -64,6 +64,12 @@ export class NBitsMatrix {
     return bits === 4 ? 'Q4_0' : 'Q8_0';
   }
 
+  /** How many bytes the blocks of the format have. */
+  get bytes(): number {
+    const {bits, width, units} = this.sizes;
+    return units * (width / 32) * (4 * bits + 2);
+  }
+
   /** The blocks of the format. */
   words(): Int32Array {
     const {bits, block, width, units} = this.sizes;

@@ -16,6 +16,7 @@ import type {GraphPlan} from '../../graph/import/values';
 import {type GraphNode, keyOf, resultTypeOf, shapeOf} from '../../graph/graphDef';
 import {typeOf} from '../file/onnxTensor';
 import {openOnnx, type OnnxModel, type OnnxNode} from '../file/readOnnx';
+import {supplyExternal} from '../file/supplyExternal';
 import {Lowering} from '../lower/lowering';
 import {OnnxCall} from '../lower/onnxCall';
 import {ruleFor} from '../lower/operations';
@@ -104,17 +105,13 @@ export async function loadOnnx(source: ONNXSource, options: LoadONNXOptions): Pr
     throw withHubName(error, source);
   });
   const model = await openOnnx(bytes);
-  const outside = [...model.graph.initializers.values()].filter(({external}) => external !== undefined);
-  const places = [...new Set(outside.map(({external}) => external?.location ?? ''))];
-  const missing = places.filter(place => !Object.hasOwn(externalData, place));
+  const places = [...model.graph.initializers.values()].flatMap(({external}) => external?.location ?? []);
+  const missing = [...new Set(places)].filter(place => !Object.hasOwn(externalData, place));
   if (missing.length > 0) {
     const entries = missing.map(place => `${JSON.stringify(place)}: file`).join(', ');
     throw notFoundError(`The ONNX file has tensors in separate files. Pass them: {externalData: {${entries}}}.`);
   }
-  for (const place of places) {
-    const bytes = await bytesAt(externalData[place] as ONNXSource, limits);
-    outside.filter(({external}) => external?.location === place).forEach(tensor => tensor.supply(bytes));
-  }
+  await supplyExternal(model, place => bytesAt(externalData[place] as ONNXSource, limits));
   return model;
 }
 

@@ -1,5 +1,4 @@
 import {sizeOf, transpose} from '../../../platform/formats/layout';
-import {unsupportedError} from '../../../platform/errors';
 import {nBitsFit, NBitsMatrix, nBitsSizes} from '../file/nBits';
 import type {OnnxTensor} from '../file/onnxTensor';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
@@ -14,7 +13,7 @@ export interface NamedTensor {
   /** Whether it is a matrix whose module is not certain. */
   isUnplaced?: boolean;
   /** Its blocks in a format of GGUF, if the file has them. */
-  blocks?: () => {format: 'Q4_0' | 'Q8_0'; words: () => Int32Array} | undefined;
+  blocks?: () => {format: 'Q4_0' | 'Q8_0'; bytes: number; words: () => Int32Array} | undefined;
 }
 
 /** A constant that nodes compute from others by some steps. */
@@ -35,18 +34,10 @@ const MAX_STEPS = 4;
  * The floats of a file, initializers and constants, under the names that they have in PyTorch. Exporters keep those of
  * biases, tables and norms, and rename a matrix that they transpose. Its module is that of the bias that is added to
  * its product, or that of the node. A matrix whose module is not certain keeps the name that it has in the file.
- *
- * @throws LoRAError with the code ERR_UNSUPPORTED if tensors are in another file.
  */
 export function namedTensors({graph: {nodes, initializers}}: OnnxModel): Map<string, NamedTensor> {
   const constants = new Map<string, Constant>();
   const add = (tensor: OnnxTensor, name: string) => {
-    if (tensor.external !== undefined) {
-      throw unsupportedError(
-        `The ONNX file has tensors in another file, "${tensor.external.location}", which cannot be loaded by name. ` +
-          'Save it as one file with onnx.save of Python.',
-      );
-    }
     const values = () => Float32Array.from(tensor.values());
     constants.set(name, {shape: tensor.shape, values, isFloat: tensor.dtype === 'float32', steps: 0});
   };
@@ -64,6 +55,7 @@ export function namedTensors({graph: {nodes, initializers}}: OnnxModel): Map<str
     node.inputs.forEach(name => users.set(name, [...(users.get(name) ?? []).slice(0, 1), node]));
   }
   const named = new Map<string, NamedTensor>();
+  const packedByScales = new Map<string, NamedTensor>();
   const renamed: [module: string | undefined, name: string, matrix: NamedTensor][] = [];
   for (const node of nodes) {
     const [, name = ''] = node.inputs;
@@ -79,6 +71,15 @@ export function namedTensors({graph: {nodes, initializers}}: OnnxModel): Map<str
     const packed = node.op === 'MatMulNBits' ? packedMatrix(node, constants) : undefined;
     if (packed !== undefined) {
       renamed.push([moduleOf(node, users), name, packed]);
+      packedByScales.set(node.inputs[2] ?? '', packed);
+    }
+  }
+  for (const {op, name, inputs} of nodes) {
+    // A token embedding that is the transposed matrix of the output head, or shares its blocks.
+    const table = op === 'Gather' ? constants.get(inputs[0] ?? '') : packedByScales.get(inputs[2] ?? '');
+    const [, path] = /^\/(.*embed_tokens)\/Gather(?:BlockQuantized)?$/.exec(name) ?? [];
+    if (table?.shape.length === 2 && path !== undefined && !constants.has(`${path.replaceAll('/', '.')}.weight`)) {
+      named.set(`${path.replaceAll('/', '.')}.weight`, {shape: table.shape, values: table.values});
     }
   }
   constants.forEach((constant, name) => {
@@ -125,7 +126,7 @@ function packedMatrix(node: OnnxNode, constants: ReadonlyMap<string, Constant>):
     blocks: () => {
       const unpacked = matrix();
       const {format} = unpacked;
-      return format && {format, words: () => unpacked.words()};
+      return format && {format, bytes: unpacked.bytes, words: () => unpacked.words()};
     },
   };
 }
@@ -147,8 +148,8 @@ function moduleOf(
   const [sum, other] = users.get(product) ?? [];
   const isSum = sum?.op === 'Add' && other === undefined;
   const added = op === 'Gemm' ? inputs[2] : isSum ? sum.inputs.find(input => input !== product) : undefined;
-  const [, ofBias] = /^(.*)\.bias$/.exec(added ?? '') ?? [];
-  const [, path] = /^\/(.*)\/(?:MatMul|Gemm)(?:_Q\d)?$/.exec(name) ?? [];
+  const [, ofBias] = /^(.*?)(?:\.Add)?\.bias$/.exec(added ?? '') ?? [];
+  const [, path] = /^\/(.*)\/(?:MatMul|Gemm)(?:NBits)?(?:_Q\w*)?$/.exec(name) ?? [];
   const ofNode = path?.replaceAll('/', '.');
   // Later calls of a module are counted: `query_1`.
   const paths = [ofNode ?? '', ofNode?.replace(/_\d+$/, '') ?? ''];

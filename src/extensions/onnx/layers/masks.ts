@@ -30,11 +30,11 @@ export class MaskFlow {
 /**
  * The calls in a model as tfjs runs them: once for each tensor that is needed, inputs from the last to the first.
  *
- * @param known tensors that no call has to compute.
+ * @param computed tensors that need no call.
  */
-export function callsInOrder(model: tf.LayersModel, known: Iterable<tf.SymbolicTensor> = model.inputs): LayerCall[] {
+export function callsInOrder(model: tf.LayersModel, computed: Iterable<tf.SymbolicTensor> = model.inputs): LayerCall[] {
   const calls = new Map(callsOf(model).flatMap(call => call.outputTensors.map(output => [output, call] as const)));
-  const visited = new Set(known);
+  const visited = new Set(computed);
   const visit = (tensor: tf.SymbolicTensor): LayerCall[] => {
     const call = calls.get(tensor);
     if (call === undefined || visited.has(tensor)) {

@@ -1,4 +1,4 @@
-import {notFoundError, damagedError, LoRAError, messageOf} from '../../../platform/errors';
+import {notFoundError, damagedError, LoRAError, messageOf, show} from '../../../platform/errors';
 import {MAX_FETCHED_BYTES} from '../../../core/storage/limits';
 import {isHub} from '../../../core/storage/hubName';
 import {localFilesFor} from '../../../core/storage/localFiles';
@@ -115,6 +115,9 @@ export class HubFiles {
   }
 }
 
+/** The files of transformers.js whose weights are read, the preferred one first. */
+const ONNX_FILES = ['model_q4.onnx', 'model_q4f16.onnx', 'model.onnx', 'model_fp16.onnx'];
+
 export async function filesAt(
   address: URL | string,
   options: SourceOptions,
@@ -124,6 +127,11 @@ export async function filesAt(
   const listed = await listFolder(folder === '' ? '.' : folder, options);
   const weights = listed?.filter(path => /(?:^|[/\\])model(?:-\d+-of-\d+)?\.safetensors$/.test(path)).sort();
   if (weights?.length === 0) {
+    const paths = [...(listed ?? []), ...((await listFolder(pathIn(folder, 'onnx'), options)) ?? [])];
+    const onnx = ONNX_FILES.flatMap(name => paths.find(path => path.split(/[/\\]/).at(-1) === name) ?? []);
+    if (onnx[0] !== undefined) {
+      return {config: pathIn(folder, 'config.json'), weights: onnx[0]};
+    }
     const {PYTORCH_TO_SAFETENSORS} = await import('../../../platform/formats/otherFormats');
     throw notFoundError(`${folder} has no model.safetensors. ${PYTORCH_TO_SAFETENSORS}`);
   }
@@ -164,4 +172,20 @@ async function textOf(
   const isAddress = typeof source === 'string' || source instanceof URL;
   const file = isAddress ? await fetched(source, limits) : (source as ByteSource);
   return jsonText(await bytesOf(file, limits), name);
+}
+
+/**
+ * The bytes of a file next to another one.
+ *
+ * @throws LoRAError `ERR_NOT_FOUND` if the other one has no address, or the name is a path.
+ */
+export async function bytesBeside(source: unknown, name: string, limits: SourceOptions): Promise<Uint8Array> {
+  if (!(typeof source === 'string' || source instanceof URL) || /^\.*$|[/\\:]/.test(name)) {
+    throw notFoundError(
+      `The ONNX file has tensors in another file, ${show(name)}. Pass the address of the ONNX file, with that file next ` +
+        'to it, or save it as one file with onnx.save of Python.',
+    );
+  }
+  const address = String(source).replace(/[^/\\?]*(?:\?.*)?$/, name);
+  return bytesOf(await fetched(address, limits), limits);
 }

@@ -23,9 +23,17 @@ import {buildModel, checkpointingFaults, checkRoom, disposeLayers, type Making, 
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from '../net/hubConfig';
 import {PREPROCESSOR} from '../net/preprocessorKey';
-import {configOf, filesAt, type GivenSource, HubFiles, type JSONObject, type OtherSources} from './hubFolder';
+import {
+  bytesBeside,
+  configOf,
+  filesAt,
+  type GivenSource,
+  HubFiles,
+  type JSONObject,
+  type OtherSources,
+} from './hubFolder';
 import {openWeights, type OpenWeights} from './onnxWeights';
-import {packedLayers} from './packedLayers';
+import {floatBytes, packedLayers} from './packedLayers';
 import {endOf, HUB, type HubRecord, hubRecord, SENTENCE_WEIGHTS, UNCOMPUTED} from '../net/hubRecord';
 import {faultEntry} from '../net/sentenceModules';
 import {hubFacts, LANGUAGE} from './languageFacts';
@@ -175,13 +183,15 @@ export async function loadTransformer<T = Tokenizer>(
   config.check();
   const readers: ByteReader[] = [];
   try {
-    for (const source of Array.isArray(weights) ? (weights as GivenSource[]) : [weights as GivenSource]) {
+    const weightSources = Array.isArray(weights) ? (weights as GivenSource[]) : [weights as GivenSource];
+    for (const source of weightSources) {
       readers.push(await readerOf(source, limits));
     }
     const files: OpenWeights[] = [];
-    for (const reader of readers) {
+    for (const [i, reader] of readers.entries()) {
       const expected = () => planOf({architecture, config, purpose, sources: {has: () => false, tied}}).expected;
-      files.push(await openWeights(reader, architecture, expected));
+      const beside = (name: string) => bytesBeside(weightSources[i], name, limits);
+      files.push(await openWeights(reader, {architecture, expected, beside}));
     }
     const tensors = files.flatMap(({entries}) => entries);
     if (blocks > tensors.length) {
@@ -196,10 +206,8 @@ export async function loadTransformer<T = Tokenizer>(
     };
     const plan = planOf(made);
     config.check();
-    checkRoom(
-      plan.expected.reduce((sum, {shape}) => sum + 4 * tf.util.sizeFromShape(shape), plan.newBytes),
-      'as float32',
-    );
+    const bytes = plan.newBytes + (packed?.bytesOf ?? floatBytes)(plan.expected);
+    checkRoom(bytes, packed ? 'in blocks and as float32' : 'as float32');
     if (plan.newBytes > (maxBytes ?? MAX_FETCHED_BYTES)) {
       throw tooLarge(`A new head for ${purpose.labels} classes`, maxBytes ?? MAX_FETCHED_BYTES);
     }

@@ -1,3 +1,4 @@
+import {unsupportedError} from '../../../platform/errors';
 import {ByteReader, concatenate} from '../../../platform/formats/byteReader';
 import {explained} from '../../../platform/formats/explained';
 import {sizeOf, transpose} from '../../../platform/formats/layout';
@@ -16,6 +17,7 @@ export interface OpenWeights extends OpenSafetensors {
 /** A matrix in blocks, and its values. */
 interface PackedMatrix {
   format: 'Q4_0' | 'Q8_0';
+  bytes: number;
   words: () => Int32Array;
   values: () => Float32Array;
 }
@@ -23,19 +25,23 @@ interface PackedMatrix {
 /** Enough bytes to tell the format of a file. */
 const FIRST = 64;
 
+/** What a file of weights is opened for. */
+interface Opening {
+  architecture: Architecture;
+  expected: () => readonly Expected[];
+  /** Reads a file next to this one. */
+  beside: (name: string) => Promise<Uint8Array>;
+}
+
 /** Opens a file of weights: safetensors, or ONNX, whose tensors get the names that they have on the hub. */
-export async function openWeights(
-  reader: ByteReader,
-  architecture: Architecture,
-  expected: () => readonly Expected[],
-): Promise<OpenWeights> {
+export async function openWeights(reader: ByteReader, opening: Opening): Promise<OpenWeights> {
   const start: Uint8Array[] = [];
   for (let count = 0; count < FIRST && (await reader.hasMore()); count += start.at(-1)?.length ?? 0) {
     start.push((await reader.some(FIRST - count)) as Uint8Array);
   }
   const first = concatenate(start);
   try {
-    return await openFormat(reader, first, architecture, expected);
+    return await openFormat(reader, first, opening);
   } catch (error) {
     throw await explained(error, first, first[0] === 8 ? 'an ONNX file' : 'a safetensors file');
   }
@@ -44,8 +50,7 @@ export async function openWeights(
 async function openFormat(
   reader: ByteReader,
   first: Uint8Array,
-  architecture: Architecture,
-  expected: () => readonly Expected[],
+  {architecture, expected, beside}: Opening,
 ): Promise<OpenWeights> {
   // The version of ONNX, where the header of safetensors has its length; after that, safetensors has a brace.
   if (first[0] !== 8 || first[8] === 0x7b) {
@@ -63,15 +68,27 @@ async function openFormat(
   }
   const {readOnnx} = await import('../../onnx/file/readOnnx');
   const {namedTensors} = await import('../../onnx/import/namedTensors');
-  const tensors = namedTensors(readOnnx(concatenate(parts)));
+  const {supplyExternal} = await import('../../onnx/file/supplyExternal');
+  const {withHubNames} = await import('../../onnx/adapt/builderNames');
+  const model = readOnnx(concatenate(parts));
+  const isGemma = Object.keys(architecture.classes).some(name => name.startsWith('Gemma'));
+  if (isGemma && model.graph.nodes.some(({op}) => /^(?:Skip)?SimplifiedLayerNormalization$/.test(op))) {
+    throw unsupportedError(
+      'The ONNX file of a Gemma has normalization weights to which 1 is added, as the model builder writes them. Load ' +
+        'the safetensors files, or a file of optimum.',
+    );
+  }
+  await supplyExternal(model, beside);
   const plain = plainer(architecture);
   const wanted = new Map(
     expected().flatMap(weight =>
       [weight.fileName, weight.orElse ?? weight.fileName].map(name => [plain(name), weight]),
     ),
   );
+  const tensors = withHubNames(namedTensors(model), name => wanted.get(plain(name))?.shape[0]);
   const names = hubNames(tensors, name => wanted.has(plain(name)));
   let end = 0;
+  let inexact = 0;
   const entries: OpenSafetensors['entries'] = [];
   const read: (() => Float32Array | null)[] = [];
   const blocks = new Map<string, PackedMatrix>();
@@ -87,6 +104,7 @@ async function openFormat(
     end += 4 * sizeOf(shape);
     entries.push([name, {dtype: 'F32', shape: isTransposed ? [...shape].reverse() : [...shape], begin, end}]);
     const inBlocks = blocksOf?.();
+    inexact += Number(blocksOf !== undefined && inBlocks === undefined);
     if (inBlocks !== undefined) {
       blocks.set(name, {...inBlocks, values});
       read.push(() => null);
@@ -94,6 +112,12 @@ async function openFormat(
     }
     read.push(() => (isTransposed ? transpose({shape, data: values()}, [1, 0]).data : values()));
   });
+  if (inexact > 0) {
+    console.warn(
+      `${inexact} matrices of the ONNX file are loaded as float32: their blocks have zero points, or scales that ` +
+        'float16 does not hold. Files that compute in float16, such as model_q4f16.onnx, stay in blocks.',
+    );
+  }
   return {
     entries,
     ...(blocks.size > 0 && {blocks}),

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Architecture} from '../net/architecture';
-import type {NetSources} from '../net/netSources';
+import type {Expected, NetSources} from '../net/netSources';
 import {setWeight} from './assemble';
 import {type Assignment, plainer} from './fileTensors';
 import type {OpenWeights} from './onnxWeights';
@@ -8,6 +8,8 @@ import type {OpenWeights} from './onnxWeights';
 /** Layers for matrices that files have in blocks. */
 export interface PackedLayers {
   make: NonNullable<NetSources['make']>;
+  /** The bytes of weights, in blocks and as float32. */
+  bytesOf: (weights: readonly Expected[]) => number;
   /** Gives layers the blocks of a tensor. @returns its values, if a layer needs floats. */
   fill: (name: string, assigned: Assignment, layers: ReadonlyMap<string, tf.layers.Layer>) => Float32Array | undefined;
 }
@@ -31,6 +33,11 @@ export async function packedLayers(
       const format = matrices.get(plain(fileName))?.format;
       return format && className === 'Dense' ? new QuantizedDense({...args, blocks: {name: format}}) : undefined;
     },
+    bytesOf: weights => {
+      const blockBytes = ({fileName, weight}: Expected) =>
+        weight === 'kernel' ? matrices.get(plain(fileName))?.bytes : undefined;
+      return weights.reduce((sum, weight) => sum + (blockBytes(weight) ?? floatBytes([weight])), 0);
+    },
     fill: (name, assigned, layers) => {
       const matrix = matrices.get(plain(name));
       const weights = (matrix && assigned.weights.get(name)) ?? [];
@@ -43,4 +50,9 @@ export async function packedLayers(
       return packed.length === weights.length ? undefined : matrix?.values();
     },
   };
+}
+
+/** The bytes of weights as float32. */
+export function floatBytes(weights: readonly Expected[]): number {
+  return weights.reduce((sum, {shape}) => sum + 4 * tf.util.sizeFromShape(shape), 0);
 }

@@ -42,9 +42,9 @@ export async function speechFiles(
     const hasBlocks = sitesOf(plain).some(({layer}) => keepsBlocks(layer));
     const dtype = hasBlocks ? 'q4' : options.dtype === 'float16' ? 'fp16' : 'fp32';
     const files: Record<string, string | FileBytes> = {};
-    const add = async (name: string, part: tf.LayersModel, interfaceNames: Interface) => {
+    const add = async (name: string, written: tf.LayersModel, interfaceNames: Interface) => {
       const path = `${name}${dtype === 'fp32' ? '' : `_${dtype}`}.onnx`;
-      const {file, data} = await writeModel(part, options, {...interfaceNames, dataFile: `${path}_data`});
+      const {file, data} = await writeModel(written, options, {...interfaceNames, dataFile: `${path}_data`});
       files[`onnx/${path}`] = file;
       files[`onnx/${path}_data`] = data;
     };

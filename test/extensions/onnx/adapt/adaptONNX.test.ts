@@ -297,6 +297,24 @@ describe('an adapter is refused by name', () => {
     await expectError(adapter, 'The file has an adapter already, model.a.lora_A.', {}, once.file);
   });
 
+  test('if the product is a custom operator, whose other nodes stay as they are', async () => {
+    const custom = {...matMul('/model/a/MatMul', 'x', 'w0', 'z'), domain: 'acme'};
+    const source = fileOf(
+      {'/model/b/MatMul': 2},
+      {nodes: [custom, matMul('/model/b/MatMul', 'x', 'w0', 'y')], outputs: [value('y', [null, 2])]},
+    );
+    await expectError(peft({a: [3, 1, 2]}), 'Its products are model.b.', {}, source);
+    const {file: adapted} = await adaptONNX(source, peft({b: [3, 1, 2]}));
+    expect(readOnnx(adapted).graph.nodes[0]).toEqual(readOnnx(source).graph.nodes[0]);
+  });
+
+  test('if the file has 2 GB, before it is read', async () => {
+    const large = Object.defineProperty(new Blob(), 'size', {value: 2 ** 31});
+    const stream = jest.spyOn(large, 'stream');
+    await expect(adaptONNX(large, peft({a: [3, 1, 2]}))).rejects.toMatchObject({code: 'ERR_TOO_LARGE'});
+    expect(stream).not.toHaveBeenCalled();
+  });
+
   test('if an option, or the file, is none', async () => {
     const adapter = peft({a: [3, 1, 2]});
     await expectError(adapter, "mode must be 'inputs' or 'data', got \"beside\".", {mode: 'beside' as 'data'});
@@ -319,4 +337,10 @@ test('a model that toONNX wrote takes the adapter of the model, by the names of 
   const {file, data} = await adaptONNX(await toONNX(base), adapter, {mode: 'data'});
   const again = await fromONNX(file, {externalData: {'adapter.onnx_data': data}});
   expect(numbers(again.predict(x) as tf.Tensor)).toBeAllClose(expected, {rtol: 1e-5, atol: 1e-6});
+});
+
+test.each(['__proto__', 'constructor', 'toString'])('a module may be called %s', async name => {
+  const file = fileOf({[`/model/${name}/MatMul`]: 2});
+  const [y] = await outputs(file, peft({[`model.${name}`]: [3, 1, 2]}));
+  expect(y).toEqual(close(update(X, [3, 1, 2], 0)));
 });
