@@ -1,416 +1,248 @@
-import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, loadAdapter, mergeLoRA, saveAdapter, trainableVariables} from 'tfjs-lora';
 import drawings from 'virtual:samples';
-import {byId, make, percent, sayOutcome, wholeNumberIn} from '../../shared/dom';
-import {History} from '../../shared/history';
+import {make} from '../../shared/dom';
 import {Kept} from '../../shared/kept';
-import {closeWebcam, fileOf, openWebcam, pictureOfFile, pictureOfDrawing, pictureOfVideo} from '../../shared/picture';
-import {locateWasm} from '../../shared/wasm';
-import {loadBase, SIZE} from './base';
-import {accuracyOf, chancesOf, learn, type Pictures, type Way} from './learn';
-import {tensorOf} from './tensors';
+import {choice, dropZone, help, labelled, note, NumberField, page, step, trainStep} from '../../shared/page/controls';
+import {pictureButton} from '../../shared/page/pictureButton';
+import {accuracyText, INTERVAL_HELP} from '../../shared/page/results';
+import {type SampleClass, Samples} from '../../shared/page/samples';
+import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
+import {Store} from '../../shared/page/store';
+import {showChances, table, TRAININGS} from '../../shared/page/tables';
+import {Webcam} from '../../shared/page/webcam';
+import {onChange, progress, work} from '../../shared/page/work';
+import {fileOf, pictureOfDrawing, pictureOfFile} from '../../shared/picture';
+import {SIZE} from './base';
+import {PictureEngine} from './engine';
+import type {Way} from './learn';
 
-interface PictureClass {
-  name: string;
-  pictures: HTMLCanvasElement[];
+type Classes = readonly SampleClass<HTMLCanvasElement>[];
+
+/** What was learned, and the names of the classes. */
+interface Learned {
+  adapter: Blob;
+  names: readonly string[];
 }
 
-/** A class as the browser keeps it. */
-interface KeptClass {
-  name: string;
-  pictures: File[];
+interface State {
+  classes: Classes;
+  learned: Learned | null;
+  /** The rows of the table of trainings. */
+  trainings: readonly (readonly string[])[];
 }
 
-/** Every fifth image of a class is held out. */
-const isHeldOut = (_: unknown, i: number) => i % 5 === 4;
-const NEEDED = 5;
-const KEPT = 'indexeddb://pictures';
-const KEPT_NAMES = 'pictures: names of the classes';
-/** How many drawings of a kind are for training. The others are to try. */
-const TO_LEARN = 10;
+interface KeptState {
+  classes: readonly SampleClass<File>[];
+  learned: Learned | null;
+}
 
-const statusLine = byId('status');
-const progress = byId<HTMLProgressElement>('progress');
-const video = byId<HTMLVideoElement>('video');
-const backend = byId<HTMLSelectElement>('backend');
+/** How many drawings of a kind are in its class. The others are to try. */
+const TO_LEARN = 15;
 
-const classes: PictureClass[] = [];
-const history = new History(byId('undo'));
-const keptClasses = new Kept<KeptClass[]>('pictures');
-const files = new WeakMap<HTMLCanvasElement, Promise<File>>();
-let changes = 0;
-/** The drawings by their kinds, to begin with. */
-let drawn: PictureClass[] = [];
 const unseen: HTMLCanvasElement[] = [];
-let base: tf.LayersModel | undefined;
-/** The model that was trained or opened, and the names of its classes. */
-let learned: {model: tf.LayersModel; names: readonly string[]} | undefined;
+const files = new WeakMap<HTMLCanvasElement, Promise<File>>();
+let example: Classes = [];
 let chosen: HTMLCanvasElement | undefined;
-let takePicture: ((picture: HTMLCanvasElement) => void) | undefined;
-let isBusy = true;
-/** While a training can be stopped. */
-let stopping: AbortController | undefined;
 
-/** Does something that takes a while, with the controls disabled that would interfere, and says how it ended. */
-async function work(doing: () => Promise<string>): Promise<void> {
-  isBusy = true;
-  show();
-  await sayOutcome(statusLine, doing);
-  isBusy = false;
-  show();
-}
+const engine = new PictureEngine(share => (progress.value = share));
+const kept = new Kept<KeptState>('picture classes');
+const store = new Store<State, KeptState>(
+  {classes: [], learned: null, trainings: []},
+  {keep: {in: kept, names: ['classes', 'learned'], of: keptOf}, settle},
+);
+const backend = choice('backend', {wasm: 'wasm', webgl: 'webgl'});
+const way = choice('way', {LoRA: 'LoRA and a new head', 'head alone': 'A new head only'}, 'train-help');
+const epochs = new NumberField('epochs', 'Epochs', {value: 20, max: 60, describedBy: 'train-help'});
+const copies = new NumberField('copies', 'Varied copies', {value: 1, min: 0, max: 8, describedBy: 'train-help'});
+const webcam = new Webcam(SIZE);
+const chances = make('div', {id: 'chances', role: 'status'});
+const hasLearned = () => store.state.learned !== null;
 
-async function start(): Promise<string> {
-  drawn = await drawAll();
-  unseen.push(...drawn.flatMap(({pictures}) => pictures.slice(TO_LEARN)));
-  const kept = await keptClasses.read();
-  if (kept === null) {
-    beginAgain();
-  } else {
-    classes.push(...(await Promise.all(kept.map(opened))));
-  }
-  tf.enableProdMode();
-  locateWasm();
-  return useBackend();
-}
+const samples = new Samples<HTMLCanvasElement>({
+  ...{things: 'images', accept: 'image/*', needed: 5, advised: 10},
+  classes: () => store.state.classes,
+  change: (what, classes, said) => {
+    store.change(what, {classes});
+    return said;
+  },
+  read: picked => Promise.all(picked.map(file => pictureOfFile(file, SIZE))),
+  record: {
+    label: 'Webcam',
+    start: (_, add) => webcam.open(picture => void work(() => add([picture]))),
+  },
+  restore: () => {
+    store.change('example restored', {classes: example});
+    return 'The example is restored. Undo restores your classes.';
+  },
+  draw: (picture, {name, number, isHeldOut, remove}) => {
+    const label = `Remove image ${number} of ${name}${isHeldOut ? ', which is held out' : ''}`;
+    const drawn = pictureButton(picture, label, remove);
+    drawn.classList.toggle('held', isHeldOut);
+    return drawn;
+  },
+});
 
-async function drawAll(): Promise<PictureClass[]> {
-  const kinds = new Map<string, HTMLCanvasElement[]>();
-  for (const {kind, body} of drawings) {
-    kinds.set(kind, [...(kinds.get(kind) ?? []), await pictureOfDrawing(body, SIZE)]);
-  }
-  return [...kinds].map(([name, pictures]) => ({name, pictures}));
-}
-
-/** Replaces all classes by the drawings. */
-function beginAgain(): void {
-  const first = drawn.map(({name, pictures}) => ({name, pictures: pictures.slice(0, TO_LEARN)}));
-  classes.splice(0, classes.length, ...first);
-}
-
-async function opened({name, pictures}: KeptClass): Promise<PictureClass> {
-  return {name, pictures: await Promise.all(pictures.map(file => pictureOfFile(file, SIZE)))};
-}
-
-/** Lets the visitor undo what is about to happen to the classes and images. */
-function remember(what: string): void {
-  const former = classes.map(own => ({own, pictures: [...own.pictures]}));
-  history.add(what, () => {
-    former.forEach(({own, pictures}) => (own.pictures = pictures));
-    classes.splice(0, classes.length, ...former.map(({own}) => own));
-    statusLine.textContent = 'Undone.';
-    void keep();
-  });
-}
-
-/** Shows the classes and images as they are now, and keeps them in this browser. */
-async function keep(): Promise<void> {
-  show();
-  const change = ++changes;
-  byId('kept').textContent = 'Saving …';
+async function keptOf({classes, learned}: State): Promise<KeptState> {
   const fileOnce = (picture: HTMLCanvasElement) => {
     const file = files.get(picture) ?? fileOf(picture);
     files.set(picture, file);
     return file;
   };
-  const value = await Promise.all(
-    classes.map(async ({name, pictures}) => ({name, pictures: await Promise.all(pictures.map(fileOnce))})),
-  );
-  // If there was another change since, its call keeps all.
-  const isKept = change === changes && (await keptClasses.write(value));
-  if (change === changes) {
-    byId('kept').textContent = isKept
-      ? 'This browser keeps your images.'
-      : 'This browser does not keep your images: they are gone when you reload the page.';
+  const asFiles = async ({name, samples: own}: Classes[0]) => ({name, samples: await Promise.all(own.map(fileOnce))});
+  return {classes: await Promise.all(classes.map(asFiles)), learned};
+}
+
+/** Gives the engine the adapter of the page. */
+async function settle({learned: former}: Pick<State, 'learned'>): Promise<void> {
+  const {learned} = store.state;
+  if (learned !== former) {
+    chosen = undefined;
+    chances.replaceChildren();
+    await (learned === null ? engine.forget() : engine.open(new File([learned.adapter], 'pictures.safetensors')));
   }
 }
 
-/** Starts a backend, and loads the base model and the kept adapter, if there is one. */
-async function useBackend(): Promise<string> {
-  statusLine.textContent = 'Loading the base model …';
-  if (base !== undefined) {
-    disposeModel(base);
+async function start(): Promise<string> {
+  const kinds = new Map<string, HTMLCanvasElement[]>();
+  for (const {kind, body} of drawings) {
+    kinds.set(kind, [...(kinds.get(kind) ?? []), await pictureOfDrawing(body, SIZE)]);
   }
-  take(undefined);
-  if (!(await tf.setBackend(backend.value))) {
-    throw new Error(`This browser could not start the ${backend.value} backend.`);
-  }
-  base = await loadBase();
-  if (!(KEPT in (await tf.io.listModels()))) {
+  example = [...kinds].map(([name, own]) => ({name, samples: own.slice(0, TO_LEARN)}));
+  unseen.push(...[...kinds.values()].flatMap(own => own.slice(TO_LEARN)));
+  const restored = await kept.read();
+  const opened = async ({name, samples: own}: SampleClass<File>) => ({
+    name,
+    samples: await Promise.all(own.map(file => pictureOfFile(file, SIZE))),
+  });
+  store.set({classes: restored === null ? example : await Promise.all(restored.classes.map(opened))});
+  await engine.start(backend.value);
+  if (restored?.learned == null) {
     return 'Ready.';
   }
-  const adapter = await loadAdapter(KEPT);
-  take(applyLoRA(base, adapter), JSON.parse(localStorage.getItem(KEPT_NAMES) ?? '[]') as string[]);
-  adapter.dispose();
+  store.set({learned: restored.learned});
+  await settle({learned: null});
   return 'Ready. Your previous adapter is restored.';
 }
 
-/** Replaces the model that is tried and saved. */
-function take(model: tf.LayersModel | undefined, names: readonly string[] = []): void {
-  if (learned !== undefined) {
-    disposeModel(learned.model);
-  }
-  learned = model && {model, names};
-}
-
-/** The held-out images of all classes, or the others, with their labels. */
-function picturesOf(heldOut: boolean): Pictures {
-  const own = classes.map(({pictures}) => pictures.filter((picture, i) => isHeldOut(picture, i) === heldOut));
-  return tf.tidy(() => {
-    const labels = tf.tensor1d(own.flatMap((pictures, label) => pictures.map(() => label)), 'int32'); // prettier-ignore
-    return {
-      images: tensorOf(own.flat()),
-      labels: tf.cast(tf.oneHot(labels, classes.length), 'float32') as tf.Tensor2D,
-    };
-  });
+async function useBackend(): Promise<string> {
+  await engine.start(backend.value);
+  await settle({learned: null});
+  return 'Ready.';
 }
 
 async function train(): Promise<string> {
-  const way = byId<HTMLSelectElement>('way').value as Way;
-  const [epochs, copies] = ['epochs', 'copies'].map(id => wholeNumberIn(byId<HTMLInputElement>(id))) as [
-    number,
-    number,
+  const {classes, trainings} = store.state;
+  const method = way.value as Way;
+  const {count, right, seconds, parameters, isStopped} = await engine.learn(
+    classes.map(own => own.samples),
+    method,
+    {epochs: epochs.value, copies: copies.value},
+  );
+  const accuracy = accuracyText(right, count);
+  const training = [
+    method === 'LoRA' ? 'LoRA' : 'New head only',
+    accuracy,
+    parameters.toLocaleString('en'),
+    seconds.toFixed(1),
   ];
-  const names = classes.map(({name}) => name);
-  const [trained, heldOut] = [picturesOf(false), picturesOf(true)];
-  const begin = performance.now();
-  statusLine.textContent = 'Training …';
-  stopping = new AbortController();
-  byId<HTMLButtonElement>('stop').disabled = false;
-  const {signal} = stopping;
-  try {
-    const model = await learn(base!, trained, way, {
-      epochs,
-      copies,
-      signal,
-      onProgress: share => (progress.value = share),
-    }).catch((error: unknown) => {
-      if (signal.aborted) {
-        return null;
-      }
-      throw error;
-    });
-    if (model === null) {
-      return 'Stopped before the first step. Nothing has changed.';
-    }
-    take(model, names);
-    const seconds = (performance.now() - begin) / 1000;
-    const right = await accuracyOf(model, heldOut);
-    await saveAdapter(model, KEPT);
-    localStorage.setItem(KEPT_NAMES, JSON.stringify(names));
-    const parameters = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
-    const cells = [
-      way === 'LoRA' ? 'LoRA' : 'New head only',
-      percent(right),
-      parameters.toLocaleString('en'),
-      seconds.toFixed(1),
-    ];
-    byId('results').hidden = false;
-    byId('results')
-      .querySelector('tbody')!
-      .append(make('tr', {}, ...cells.map(text => make('td', {}, text))));
-    const began = signal.aborted ? 'Stopped' : 'Trained';
-    return `${began}. Accuracy on ${heldOut.labels.shape[0]} held-out images: ${percent(right)}.`;
-  } finally {
-    stopping = undefined;
-    tf.dispose([trained, heldOut] as unknown as tf.TensorContainer);
-    progress.value = 0;
-  }
+  const learned = {adapter: await engine.file(), names: classes.map(({name}) => name)};
+  store.change('training', {learned, trainings: [...trainings, training]});
+  return `${isStopped ? 'Stopped' : 'Trained'}. Accuracy on ${count} held-out images: ${accuracy}.`;
 }
 
 async function tryIt(picture: HTMLCanvasElement): Promise<string> {
-  statusLine.textContent = 'Classifying …';
+  const likely = await engine.look(picture);
+  const {names} = store.state.learned!;
   chosen = picture;
-  const {model, names} = learned!;
-  const images = tensorOf([picture]);
-  const [chances] = await chancesOf(model, images);
-  images.dispose();
-  byId('chances').replaceChildren(
-    ...chances!.map((chance, i) =>
-      make(
-        'div',
-        {className: 'chance'},
-        make('span', {}, names[i] ?? `Class ${i + 1}`),
-        make('span', {}, percent(chance)),
-        make('meter', {value: chance, ariaLabel: names[i] ?? `Class ${i + 1}`}),
-      ),
-    ),
-  );
-  const best = chances!.indexOf(Math.max(...chances!));
-  return `Most likely: ${names[best] ?? `class ${best + 1}`}.`;
+  showChances(chances, names, likely);
+  return `Most likely: ${names[likely.indexOf(Math.max(...likely))]}.`;
 }
 
+/** Opens an adapter, or tries an image. */
 async function open(file: File): Promise<string> {
-  const adapter = await loadAdapter(new Uint8Array(await file.arrayBuffer()));
-  try {
-    const model = applyLoRA(base!, adapter);
-    const names = classes.map(({name}) => name);
-    take(model, names.length === model.outputs[0]!.shape[1] ? names : []);
-    return `Opened ${file.name}.`;
-  } finally {
-    adapter.dispose();
+  if (!file.name.endsWith('.safetensors')) {
+    return tryIt(await pictureOfFile(file, SIZE));
   }
+  const count = await engine.open(file);
+  const names = store.state.classes.map(({name}) => name);
+  const numbered = Array.from({length: count}, (_, i) => `Class ${i + 1}`);
+  store.change('file opened', {learned: {adapter: file, names: names.length === count ? names : numbered}});
+  return `Opened ${file.name}.`;
 }
 
-/** Shows everything as it is now. */
-function show(): void {
-  const short = classes.filter(({pictures}) => pictures.length < NEEDED).map(({name}) => name);
-  const missing =
-    classes.length < 2
-      ? 'Training needs at least two classes.'
-      : short.length > 0
-        ? `Each class needs at least ${NEEDED} images. Too few: ${short.join(', ')}.`
-        : '';
-  byId<HTMLButtonElement>('learn').disabled = isBusy || missing !== '';
-  byId('missing').textContent = missing;
-  byId<HTMLButtonElement>('stop').disabled = stopping === undefined;
-  history.allow(!isBusy);
-  ['backend', 'open', 'begin-again'].forEach(id => (byId<HTMLInputElement>(id).disabled = isBusy));
-  ['save-adapter', 'save-model', 'try-file', 'try-camera'].forEach(
-    id => (byId<HTMLButtonElement>(id).disabled = isBusy || learned === undefined),
-  );
-  byId('classes').replaceChildren(...classes.map(cardOf));
-  byId('unseen').replaceChildren(
+async function forget(): Promise<string> {
+  await engine.forget();
+  store.change('adapter forgotten', {learned: null});
+  return FORGOTTEN;
+}
+
+async function saveModel(): Promise<string> {
+  await engine.download();
+  return 'Downloaded two files. Load them with tf.loadLayersModel.';
+}
+
+const tries = make('div', {id: 'unseen', className: 'samples'});
+onChange(() =>
+  tries.replaceChildren(
     ...unseen.map((picture, i) => {
-      const button = pictureButton(picture, `Try image ${i + 1}`, () => void work(() => tryIt(picture)));
-      button.disabled = isBusy || learned === undefined;
-      button.classList.toggle('chosen', picture === chosen);
-      return button;
+      const tried = pictureButton(picture, `Try image ${i + 1}`, () => work(() => tryIt(picture)));
+      tried.disabled ||= !hasLearned();
+      tried.classList.toggle('chosen', picture === chosen);
+      return tried;
     }),
-  );
-}
-
-function cardOf(own: PictureClass): HTMLElement {
-  const {name, pictures} = own;
-  const add = (...more: HTMLCanvasElement[]) => {
-    remember(`${more.length === 1 ? 'image' : 'images'} added to ${name}`);
-    own.pictures = [...own.pictures, ...more];
-    void keep();
-  };
-  const addFiles = async (files: Iterable<File>) => {
-    add(...(await Promise.all([...files].map(file => pictureOfFile(file, SIZE)))));
-    return `${name} has ${own.pictures.length} images.`;
-  };
-  const files = make('input', {type: 'file', accept: 'image/*', multiple: true, ariaLabel: `Files for ${name}`});
-  files.addEventListener('change', () => void work(() => addFiles(files.files ?? [])));
-  const card = make(
-    'section',
-    {className: 'class'},
-    make(
-      'header',
-      {},
-      make('h3', {}, `${name} (${pictures.length})`),
-      make('button', {type: 'button', textContent: 'Webcam', onclick: () => void work(() => useCamera(add))}),
-      make('button', {
-        ...{type: 'button', className: 'quiet', textContent: 'Remove'},
-        onclick: () => {
-          remember(`${name} removed`);
-          classes.splice(classes.indexOf(own), 1);
-          statusLine.textContent = `Removed ${name}. Undo restores it.`;
-          void keep();
-        },
-      }),
-    ),
-    files,
-    make(
-      'div',
-      {className: 'pictures'},
-      ...pictures.map((picture, i) => {
-        const isHeld = isHeldOut(picture, i);
-        const label = `Remove image ${i + 1} of ${name}${isHeld ? ', which is held out' : ''}`;
-        const button = pictureButton(picture, label, () => {
-          remember('image removed');
-          own.pictures = own.pictures.filter((_, other) => other !== i);
-          statusLine.textContent = 'Removed. Undo restores it.';
-          void keep();
-        });
-        button.classList.toggle('held', isHeld);
-        return button;
-      }),
-    ),
-  );
-  card.querySelectorAll<HTMLButtonElement>('button, input').forEach(control => (control.disabled = isBusy));
-  card.addEventListener('dragover', event => event.preventDefault());
-  card.addEventListener('drop', event => {
-    event.preventDefault();
-    if (!isBusy) {
-      void work(() => addFiles(event.dataTransfer?.files ?? []));
-    }
-  });
-  return card;
-}
-
-function pictureButton(picture: HTMLCanvasElement, label: string, onclick: () => void): HTMLButtonElement {
-  return make('button', {type: 'button', title: label, ariaLabel: label, onclick}, picture);
-}
-
-async function useCamera(then: (picture: HTMLCanvasElement) => void): Promise<string> {
-  takePicture = then;
-  byId('camera').hidden = false;
-  try {
-    await openWebcam(video);
-  } catch (error) {
-    byId('camera').hidden = true;
-    throw new Error(`The webcam cannot be used: ${(error as Error).message}`, {cause: error});
-  }
-  return 'Hold something up, and take photos of it from several sides.';
-}
-
-byId('take').addEventListener('click', () => takePicture?.(pictureOfVideo(video, SIZE)));
-byId('close-camera').addEventListener('click', () => {
-  closeWebcam(video);
-  byId('camera').hidden = true;
-});
-byId('new-class').addEventListener('submit', event => {
-  event.preventDefault();
-  const field = byId<HTMLInputElement>('class-name');
-  const name = field.value.trim();
-  if (name !== '' && !classes.some(known => known.name === name)) {
-    remember('class added');
-    classes.push({name, pictures: []});
-    field.value = '';
-    void keep();
-  }
-});
-byId('begin-again').addEventListener('click', () => {
-  remember('example restored');
-  beginAgain();
-  statusLine.textContent = 'The example is restored. Undo restores your images.';
-  void keep();
-});
-byId('stop').addEventListener('click', () => stopping?.abort());
-byId('learn').addEventListener('click', () => void work(train));
+  ),
+);
 backend.addEventListener('change', () => void work(useBackend));
-byId('try-camera').addEventListener(
-  'click',
-  () => void work(() => useCamera(picture => void work(() => tryIt(picture)))),
-);
-const onFile = (id: string, doing: (file: File) => Promise<string>) =>
-  byId<HTMLInputElement>(id).addEventListener('change', event => {
-    const [file] = (event.target as HTMLInputElement).files ?? [];
-    if (file !== undefined) {
-      void work(() => doing(file));
-    }
-  });
-onFile('try-file', async file => tryIt(await pictureOfFile(file, SIZE)));
-onFile('open', open);
-byId('save-adapter').addEventListener(
-  'click',
-  () =>
-    void work(async () => {
-      await saveAdapter(learned!.model, 'downloads://pictures.safetensors');
-      return 'Downloaded. Load it with loadAdapter, or open it on this page.';
+
+page(
+  [
+    step(
+      'collect',
+      'Images',
+      note(
+        'Add images from files or the webcam, or drop them on a class. Click an image to remove it. Every third image ' +
+          'of a class is held out to measure accuracy, and has a dashed border.',
+      ),
+      store.keptNote,
+      ...samples.elements,
+      webcam.element,
+    ),
+    trainStep(
+      {
+        fields: [labelled('Method', way), epochs.field, copies.field],
+        help:
+          'The head is the last layer, which decides between the classes. LoRA first trains the head alone, then ' +
+          'adapts the layers before it too, for half as many epochs. An epoch is one pass over all images. Varied ' +
+          `copies of each image are mirrored, cropped, lighter, or darker. ${INTERVAL_HELP}`,
+        missing: () => samples.missing(),
+        train: () => work(train),
+        stop: () => engine.stop(),
+      },
+      table('results', {label: 'Trainings', columns: () => TRAININGS, rows: () => store.state.trainings}),
+    ),
+    step(
+      'try',
+      'Try new images',
+      help('Choose an image that was not used for training.'),
+      tries,
+      dropZone(
+        'files',
+        '<strong>Drop an image anywhere</strong> to classify it, or an adapter to open it',
+        {accept: 'image/*,.safetensors'},
+        ([file]) => work(() => open(file!)),
+      ),
+      chances,
+    ),
+    saveStep({
+      name: 'pictures',
+      adapter: () => store.state.learned?.adapter ?? null,
+      forget,
+      others: {'save-model': ['Download model', saveModel]},
+      about:
+        'The adapter is a small file that needs the base model. The model is the whole classifier, two files for ' +
+        '<code>tf.loadLayersModel</code>. This browser keeps the adapter, and restores it when you reload the page.',
     }),
-);
-byId('save-model').addEventListener(
-  'click',
-  () =>
-    void work(async () => {
-      const merged = mergeLoRA(learned!.model);
-      await merged.save('downloads://pictures');
-      disposeModel(merged);
-      return 'Downloaded two files. Load them with tf.loadLayersModel.';
-    }),
+  ],
+  labelled('Backend', backend),
 );
 
 void work(start);

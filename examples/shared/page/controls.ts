@@ -100,6 +100,16 @@ export class NumberField {
   }
 }
 
+/** A list to choose from, by values and their texts. */
+export function choice(id: string, options: Readonly<Record<string, string>>, describedBy = ''): HTMLSelectElement {
+  const made = make('select', {id}, ...Object.entries(options).map(([value, text]) => new Option(text, value)));
+  if (describedBy !== '') {
+    made.setAttribute('aria-describedby', describedBy);
+  }
+  enable(made, () => !isBusy());
+  return made;
+}
+
 /** A control below its label. */
 export function labelled(label: string, control: HTMLElement): HTMLElement {
   return make('div', {className: 'field'}, make('label', {htmlFor: control.id}, label), control);

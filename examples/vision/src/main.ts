@@ -4,19 +4,18 @@ import {download} from '../../shared/files';
 import {Kept} from '../../shared/kept';
 import {pictureOfDrawing, pictureOfFile} from '../../shared/picture';
 import {
-  button,
   dropZone,
   help,
   liveNote,
   note,
   NumberField,
   page,
-  row,
   step,
   trainStep,
 } from '../../shared/page/controls';
 import {isHeldOut} from '../../shared/page/heldOut';
 import {pictureButton} from '../../shared/page/pictureButton';
+import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
 import {accuracyText, INTERVAL_HELP, sizeText} from '../../shared/page/results';
 import {type SampleClass, Samples} from '../../shared/page/samples';
 import {Store} from '../../shared/page/store';
@@ -63,7 +62,7 @@ const engine = remote<VisionEngine, News>(
 const kept = new Kept<Learned | null>('vision');
 const store = new Store<State, Learned | null>(
   {classes: [], tests: [], learned: null},
-  {keep: {in: kept, of: ({learned}) => learned}, settle},
+  {keep: {in: kept, names: ['learned'], of: ({learned}) => learned}, settle},
 );
 const hasLearned = () => store.state.learned !== null;
 const epochs = new NumberField('epochs', 'Epochs', {value: 8, max: 40});
@@ -217,7 +216,7 @@ async function open(file: File): Promise<string> {
 
 async function forget(): Promise<string> {
   await engine.forget();
-  return change('adapter forgotten', {learned: null}, 'Adapter removed. Undo restores it until you reload the page.');
+  return change('adapter forgotten', {learned: null}, FORGOTTEN);
 }
 
 async function saveModel(): Promise<string> {
@@ -283,27 +282,16 @@ page([
     liveNote('moved', triedText, {role: 'status'}),
     tests,
   ),
-  step(
-    'own',
-    'Save',
-    row(
-      button(
-        'Download adapter',
-        () => {
-          download({name: 'vision.safetensors', content: store.state.learned!.adapter});
-          say('Downloaded. Load it with loadAdapter, or drop it on this page.');
-        },
-        {id: 'save', when: hasLearned},
-      ),
-      button('Download model', () => work(saveModel), {id: 'save-model', when: hasLearned}),
-      button('Forget adapter', () => work(forget), {id: 'forget', kind: 'quiet', when: hasLearned}),
-    ),
-    note(
+  saveStep({
+    name: 'vision',
+    adapter: () => store.state.learned?.adapter ?? null,
+    forget,
+    others: {'save-model': ['Download model', saveModel]},
+    about:
       'The adapter is a small file. Drop it on the page to open it again. The model is three files (44 MB) for ' +
-        '<code>loadTransformer</code> or for <code>transformers</code> in Python. This browser keeps the adapter and ' +
-        'the names of its classes, but no images.',
-    ),
-  ),
+      '<code>loadTransformer</code> or for <code>transformers</code> in Python. This browser keeps the adapter and ' +
+      'the names of its classes, but no images.',
+  }),
 ]);
 
 void work(start).then(() => {
