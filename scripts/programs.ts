@@ -20,7 +20,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       encoder: 'tsx examples/encoder/train.ts',
       sentences: 'tsx examples/sentences/serve.ts',
       language: 'tsx examples/language/train.ts',
-      'language-page': 'tsx examples/language/serve.ts',
+      'language-page': 'tsx examples/shared/page/serve.ts language',
       preferences: 'tsx examples/preferences/train.ts',
       graph: 'tsx examples/graph/train.ts',
       hand: 'tsx examples/hand/train.ts',

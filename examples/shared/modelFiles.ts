@@ -9,11 +9,12 @@ const TYPES: Readonly<Record<string, string>> = {
   '.wasm': 'application/wasm',
 };
 
-/** Serves files from the folder that they are in: those of a model, under `/model/`, or others. */
-export function modelFiles(folder: () => string, path = '/model'): Plugin {
+/** Serves files from the folder that they are in, or one file: those of a model, under `/model/`, or others. */
+export function modelFiles(place: () => string, path = '/model'): Plugin {
   const serve = (middlewares: Connect.Server) => {
     middlewares.use(path, (request: IncomingMessage, response: ServerResponse, next: () => void) => {
-      const file = join(folder(), basename(new URL(request.url ?? '/', 'http://localhost').pathname));
+      const name = basename(new URL(request.url ?? '/', 'http://localhost').pathname);
+      const file = statSync(place()).isFile() ? place() : join(place(), name);
       if (!existsSync(file) || !statSync(file).isFile()) {
         next();
         return;

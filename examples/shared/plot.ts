@@ -59,15 +59,16 @@ export class Plot {
     const {clientWidth: width, clientHeight: height} = this.place;
     const {title, xLabel, xText} = this.options;
     const [from, to] = this.options.y ?? [0, greatest(this.lines.flatMap(({points}) => points.map(({y}) => y)))];
-    const yTicks = ticksOf(from, to, height / 40);
-    const left = 12 + FIGURE * Math.max(...yTicks.map(({text}) => text.length));
+    const xs = this.lines.flatMap(({points}) => points.filter(({y}) => Number.isFinite(y)).map(({x}) => x));
+    // Words that lie on a line of the grid are hard to read.
+    const yTicks = xs.length === 0 ? [] : ticksOf(from, to, height / 40);
+    const left = 12 + FIGURE * Math.max(0, ...yTicks.map(({text}) => text.length));
     const bottom = MARGIN.bottom + (xLabel === undefined ? 0 : 16);
     const [inWidth, inHeight] = [width - left - MARGIN.right, height - MARGIN.top - bottom];
     if (inWidth < 20 || inHeight < 20) {
       this.place.replaceChildren();
       return;
     }
-    const xs = this.lines.flatMap(({points}) => points.filter(({y}) => Number.isFinite(y)).map(({x}) => x));
     const [first, end] = xs.length === 0 ? [0, 1] : [Math.min(...xs), Math.max(...xs)];
     const last = Math.max(end, first + 1e-9);
     const across = (x: number) => left + (inWidth * (x - first)) / (last - first);

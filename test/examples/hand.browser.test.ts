@@ -1,6 +1,5 @@
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import type {Page} from 'playwright-core';
 import {applyLoRA, disposeModel, loadAdapter} from 'tfjs-lora';
 import {drawFrames, drawGrounds, together} from '../../examples/hand/data';
 import {handModel, modelFolder} from '../../examples/hand/files';
@@ -25,7 +24,8 @@ import {describeUnless} from '../missing';
 import {MemoryHandler} from '../models';
 import {temporaryFolder} from '../temporaryFolder';
 import {writeFilm} from './fakeCamera';
-import {collectErrors, downloads, expectTidy, LOOKS, MISSING_BROWSER, openSite, showAs} from './site';
+import {expectTidy, LOOKS, MISSING_BROWSER, showAs} from './site';
+import {testsOfEveryPage, visitPage} from './visit';
 
 jest.setTimeout(240_000);
 
@@ -153,81 +153,70 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
   const random = mulberry32(5);
   const film = join(temporaryFolder(), 'gloves.y4m');
   const gloves = Array.from({length: 6}, () => picture(randomPose(random), 'glove', random));
-  const site = openSite('hand', MISSING_MODEL === undefined ? modelFolder() : '', writeFilm(film, gloves, SIDE));
-  let page: Page;
-  let errors: string[];
-
-  beforeAll(async () => {
-    page = await site.browser.newPage({viewport: {width: 1280, height: 1000}, hasTouch: true});
-    errors = collectErrors(page);
-    await page.goto(site.url);
-    await says('Ready');
+  const visit = visitPage('hand', {
+    models: MISSING_MODEL === undefined ? modelFolder() : '',
+    browser: writeFilm(film, gloves, SIDE),
   });
-
-  /** Waits until the page says something that begins so. */
-  async function says(begin: string): Promise<void> {
-    await page.locator('#status', {hasText: new RegExp(`^${begin}`)}).waitFor({timeout: 120_000});
-  }
 
   /** Where a point of the frozen frame is, in whole pixels of it. */
   async function placeOf(name: string): Promise<number[]> {
-    const label = (await page.getAttribute(`#points [aria-label^="${name}"]`, 'aria-label'))!;
+    const label = (await visit.page.getAttribute(`#points [aria-label^="${name}"]`, 'aria-label'))!;
     return /(\d+) to the right, (\d+) down/.exec(label)!.slice(1).map(Number);
   }
 
   /** What a canvas shows, as a picture in text. */
-  const shown = (id: string) => page.$eval(`#${id}`, canvas => (canvas as HTMLCanvasElement).toDataURL());
+  const shown = (id: string) => visit.page.$eval(`#${id}`, canvas => (canvas as HTMLCanvasElement).toDataURL());
 
   test('it opens with drawings, finds their landmarks, and is ready to train', async () => {
-    expect(await page.textContent('.lead')).toContain('frames stay in the tab');
-    expect(await page.textContent('#count')).toBe('10 frames with a hand, 5 without');
-    expect(await page.locator('#frames .held').count()).toBe(3);
-    expect(await page.isEnabled('#learn')).toBe(true);
-    expect(await page.locator('button.primary:visible').allTextContents()).toEqual(['Train']);
-    await page.locator('#before-text', {hasText: /^Before training, hand: \d+ %$/}).waitFor();
-    expect(await page.isEnabled('#freeze')).toBe(true);
-    await page.click('#clear');
-    expect(await page.textContent('#count')).toBe('0 frames with a hand, 0 without');
+    expect(await visit.page.textContent('.lead')).toContain('frames stay in the tab');
+    expect(await visit.page.textContent('#count')).toBe('10 frames with a hand, 5 without');
+    expect(await visit.page.locator('#frames .held').count()).toBe(4);
+    expect(await visit.page.isEnabled('#learn')).toBe(true);
+    expect(await visit.page.locator('button.primary:visible').allTextContents()).toEqual(['Train']);
+    await visit.page.locator('#before-text', {hasText: /^Before training, hand: \d+ %$/}).waitFor();
+    expect(await visit.page.isEnabled('#freeze')).toBe(true);
+    await visit.page.click('#clear');
+    expect(await visit.page.textContent('#count')).toBe('0 frames with a hand, 0 without');
   });
 
   test('the camera is watched live, and a frame is frozen', async () => {
-    await page.click('#camera');
-    await says('Show a hand');
-    await page.locator('#rate', {hasText: 'frames per second'}).waitFor();
+    await visit.page.click('#camera');
+    await visit.says('Show a hand');
+    await visit.page.locator('#rate', {hasText: 'frames per second'}).waitFor();
     const first = await shown('before');
-    await page.waitForFunction(
+    await visit.page.waitForFunction(
       former => (document.querySelector('#before') as HTMLCanvasElement).toDataURL() !== former,
       first,
     );
-    await page.click('#freeze');
-    expect(await page.locator('#points .dot').count()).toBe(21);
+    await visit.page.click('#freeze');
+    expect(await visit.page.locator('#points .dot').count()).toBe(21);
     // The first point has the focus, and says what it is.
-    expect(await page.textContent('#place')).toMatch(/^Wrist: \d+ to the right, \d+ down$/);
-    await page.click('#close');
-    expect(await page.isDisabled('#freeze')).toBe(true);
+    expect(await visit.page.textContent('#place')).toMatch(/^Wrist: \d+ to the right, \d+ down$/);
+    await visit.page.click('#close');
+    expect(await visit.page.isDisabled('#freeze')).toBe(true);
   });
 
   test('points move by keys, by the mouse and by touch, and come back', async () => {
     const [x, y] = (await placeOf('Wrist')) as [number, number];
-    await page.focus('#points [aria-label^="Wrist"]');
-    await page.keyboard.press('ArrowRight');
-    await page.keyboard.press('Shift+ArrowUp');
+    await visit.page.focus('#points [aria-label^="Wrist"]');
+    await visit.page.keyboard.press('ArrowRight');
+    await visit.page.keyboard.press('Shift+ArrowUp');
     expect(await placeOf('Wrist')).toEqual([x + 1, y - 10]);
-    await page.keyboard.press('Control+z');
-    await page.keyboard.press('Control+z');
+    await visit.page.keyboard.press('Control+z');
+    await visit.page.keyboard.press('Control+z');
     expect(await placeOf('Wrist')).toEqual([x, y]);
 
-    const box = (await page.locator('#points').boundingBox())!;
+    const box = (await visit.page.locator('#points').boundingBox())!;
     const onPage = ([right, down]: readonly number[]) =>
       [box.x + (right! * box.width) / SIDE, box.y + (down! * box.width) / SIDE] as const;
-    await page.mouse.move(...onPage([x, y]));
-    await page.mouse.down();
-    await page.mouse.move(...onPage([x - 12, y - 8]), {steps: 3});
-    await page.mouse.up();
+    await visit.page.mouse.move(...onPage([x, y]));
+    await visit.page.mouse.down();
+    await visit.page.mouse.move(...onPage([x - 12, y - 8]), {steps: 3});
+    await visit.page.mouse.up();
     const moved = await placeOf('Wrist');
     expect(moved).toBeAllClose([x - 12, y - 8], {atol: 1.01});
     // A finger that comes down beside a point moves it by as much as it moves itself.
-    const touch = await page.context().newCDPSession(page);
+    const touch = await visit.page.context().newCDPSession(visit.page);
     const finger = async (type: 'touchStart' | 'touchMove' | 'touchEnd', at?: readonly number[]) => {
       const [pageX, pageY] = at === undefined ? [0, 0] : onPage(at);
       await touch.send('Input.dispatchTouchEvent', {type, touchPoints: at === undefined ? [] : [{x: pageX, y: pageY}]});
@@ -236,80 +225,77 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
     await finger('touchMove', [moved[0]! + 12, moved[1]! + 24]);
     await finger('touchEnd');
     expect(await placeOf('Wrist')).toBeAllClose([moved[0]! + 10, Math.min(SIDE, moved[1]! + 20)], {atol: 1.01});
-    await page.click('#undo:text-is("Undo: landmark moved")');
+    await visit.page.click('#undo:text-is("Undo: landmark moved")');
     expect(await placeOf('Wrist')).toEqual(moved);
-    await page.click('#keep');
-    expect(await page.textContent('#count')).toBe('1 frame with a hand, 0 without');
+    await visit.page.click('#keep');
+    expect(await visit.page.textContent('#count')).toBe('1 frame with a hand, 0 without');
   });
 
   test('a frame is saved as one without a hand, and corrected afterwards', async () => {
-    await page.click('#camera');
-    await page.waitForSelector('#freeze:enabled');
-    await page.click('#freeze');
-    await page.click('#none');
-    expect(await page.textContent('#count')).toBe('1 frame with a hand, 1 without');
-    await page.click('[aria-label="Correct frame 2, no hand"]');
-    await page.waitForSelector('#editor:not([hidden])');
-    await page.click('#keep');
-    expect(await page.textContent('#count')).toBe('2 frames with a hand, 0 without');
-    await page.click('#undo:text-is("Undo: frame corrected")');
-    await page.click('[aria-label="Remove frame 2"]');
-    await page.click('#close');
+    await visit.page.click('#camera');
+    await visit.page.waitForSelector('#freeze:enabled');
+    await visit.page.click('#freeze');
+    await visit.page.click('#none');
+    expect(await visit.page.textContent('#count')).toBe('1 frame with a hand, 1 without');
+    await visit.page.click('[aria-label="Correct frame 2, no hand"]');
+    await visit.page.waitForSelector('#editor:not([hidden])');
+    await visit.page.click('#keep');
+    expect(await visit.page.textContent('#count')).toBe('2 frames with a hand, 0 without');
+    await visit.undo('frame corrected');
+    await visit.page.click('[aria-label="Remove frame 2"]');
+    await visit.page.click('#close');
   });
 
   test('pictures can be watched too, and frames removed and brought back', async () => {
     const photograph = join(__dirname, '../../examples/browser/page-light.jpg');
-    await page.setInputFiles('#files', photograph);
-    await says('Correct a frame');
-    await page.waitForSelector('#freeze:enabled');
-    await page.setInputFiles('#files', {name: 'letter.safetensors', mimeType: '', buffer: Buffer.from('Dear page,')});
-    await says('letter.safetensors: ');
-    expect(await page.textContent('#missing')).toMatch(/^Training needs at least 5 frames with a hand/);
-    expect(await page.isDisabled('#learn')).toBe(true);
-    await page.click('[aria-label="Remove frame 1"]');
-    expect(await page.textContent('#count')).toBe('0 frames with a hand, 0 without');
-    await page.click('#undo:text-is("Undo: frame removed")');
-    expect(await page.textContent('#count')).toBe('1 frame with a hand, 0 without');
-    await page.click('#clear');
-    await page.click('#ten');
-    expect(await page.textContent('#count')).toBe('10 frames with a hand, 5 without');
-    await page.click('#drawn');
-    await says('Drawings');
+    await visit.page.setInputFiles('#files', photograph);
+    await visit.says('Correct a frame');
+    await visit.page.waitForSelector('#freeze:enabled');
+    await visit.choose('#files', 'letter.safetensors', 'Dear page,');
+    await visit.says('letter.safetensors: ');
+    expect(await visit.page.textContent('#missing')).toMatch(/^Training needs at least 5 frames with a hand/);
+    expect(await visit.page.isDisabled('#learn')).toBe(true);
+    await visit.page.click('[aria-label="Remove frame 1"]');
+    expect(await visit.page.textContent('#count')).toBe('0 frames with a hand, 0 without');
+    await visit.undo('frame removed');
+    expect(await visit.page.textContent('#count')).toBe('1 frame with a hand, 0 without');
+    await visit.page.click('#clear');
+    await visit.page.click('#ten');
+    expect(await visit.page.textContent('#count')).toBe('10 frames with a hand, 5 without');
+    await visit.page.click('#drawn');
+    await visit.says('Drawings');
     const drawing = await shown('before');
-    await page.click('#next');
-    await page.waitForFunction(
+    await visit.page.click('#next');
+    await visit.page.waitForFunction(
       former => (document.querySelector('#before') as HTMLCanvasElement).toDataURL() !== former,
       drawing,
     );
   });
 
   test('a training is stopped before it has learned anything, and another one learns', async () => {
-    await page.click('#learn');
-    await page.click('#stop');
-    await says('Stopped');
-    expect(await page.isDisabled('#forget')).toBe(true);
+    await visit.page.click('#learn');
+    await visit.page.click('#stop');
+    await visit.says('Stopped');
+    expect(await visit.page.isDisabled('#forget')).toBe(true);
     const former = await shown('after');
-    await page.fill('#epochs', '2');
-    await page.click('#learn');
-    await says('Trained');
+    await visit.page.fill('#epochs', '2');
+    await visit.page.click('#learn');
+    await visit.says('Trained');
     const [, before, after] = /held-out frames: ([\d.]+) % of the hand's size before training, ([\d.]+) % after/.exec(
-      (await page.textContent('#status'))!,
+      (await visit.page.textContent('#status'))!,
     )!;
     expect(Number(after)).toBeLessThan(Number(before));
-    await page.waitForFunction(
+    await visit.page.waitForFunction(
       old => (document.querySelector('#after') as HTMLCanvasElement).toDataURL() !== old,
       former,
     );
-    expect(await page.textContent('#after-text')).toMatch(/^After training, hand: \d+ %$/);
-    expect(await page.textContent('#before-text')).toMatch(/^Before training, hand: \d+ %$/);
-    expect(await page.textContent('#status')).toMatch(/in which one is found: 0 of 1 before, 0 after\.$/);
+    expect(await visit.page.textContent('#after-text')).toMatch(/^After training, hand: \d+ %$/);
+    expect(await visit.page.textContent('#before-text')).toMatch(/^Before training, hand: \d+ %$/);
+    expect(await visit.page.textContent('#status')).toMatch(/in which one is found: 0 of 1 before, 0 after\.$/);
   });
 
   test('adapter and graph are files: plain tfjs sees by the graph what the page sees', async () => {
-    const files = await downloads(page, 1, () => page.click('#save'));
-    for (const [name, content] of await downloads(page, 2, () => page.click('#save-graph'))) {
-      files.set(name, content);
-    }
+    const files = new Map([...(await visit.files('#save')), ...(await visit.files('#save-graph', 2))]);
     expect([...files.keys()].sort()).toEqual(['hand.bin', 'hand.json', 'hand.safetensors']);
     const [topology, weights] = [files.get('hand.json')!, files.get('hand.bin')!];
     const {weightsManifest, ...rest} = JSON.parse(topology.toString()) as tf.io.ModelJSON;
@@ -331,37 +317,34 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
 
     // Forgotten, brought back, and opened from its file.
     const learned = await shown('after');
-    await page.click('#forget');
-    await says('Adapter removed');
-    await page.waitForFunction(
+    await visit.page.click('#forget');
+    await visit.says('Adapter removed');
+    await visit.page.waitForFunction(
       old => (document.querySelector('#after') as HTMLCanvasElement).toDataURL() !== old,
       learned,
     );
-    await page.click('#undo:text-is("Undo: adapter forgotten")');
-    await says('Undone');
-    await page.waitForFunction(
+    await visit.undo('adapter forgotten');
+    await visit.page.waitForFunction(
       old => (document.querySelector('#after') as HTMLCanvasElement).toDataURL() === old,
       learned,
     );
-    await page.setInputFiles('#files', {
-      ...{name: 'mine.safetensors', mimeType: ''},
-      buffer: files.get('hand.safetensors')!,
-    });
-    await says('Opened mine.safetensors: 112,345 parameters');
-  });
-
-  test.each(LOOKS)('it is $colorScheme on a $name, tidy, and without a finding of axe-core', async look => {
-    await showAs(page, look);
-    if (await page.isHidden('#editor')) {
-      await page.click('#freeze');
-    }
-    await expectTidy(page, look, site.screenshots);
+    await visit.choose('#files', 'mine.safetensors', files.get('hand.safetensors')!);
+    await visit.says('Opened mine.safetensors: 112,345 parameters');
   });
 
   test('after a reload the adapter is here again, and of the frames only the example', async () => {
-    await page.reload();
-    await says('Ready: .* Your previous adapter is restored');
-    expect(await page.textContent('#count')).toBe('10 frames with a hand, 5 without');
-    expect(errors).toEqual([]);
+    await visit.reload('Ready: .* Your previous adapter is restored');
+    expect(await visit.page.textContent('#count')).toBe('10 frames with a hand, 5 without');
+  });
+
+  testsOfEveryPage(visit, async () => {
+    await visit.choose('#files', 'letter.safetensors', 'Dear page,');
+    await visit.says('letter.safetensors: ');
+  });
+
+  test.each(LOOKS)('with a frame to correct, it is $colorScheme on a $name and still tidy', async look => {
+    await showAs(visit.page, look);
+    await visit.page.click('#freeze');
+    await expectTidy(visit.page, {...look, name: `${look.name}-editor`}, visit.site.screenshots);
   });
 });

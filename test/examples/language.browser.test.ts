@@ -1,23 +1,13 @@
 import {copyFileSync} from 'node:fs';
 import {join} from 'node:path';
-import type {Page} from 'playwright-core';
 import {isTicket, makeOrders} from '../../examples/language/data';
 import {askedAs, examplesIn, SAMPLES} from '../../examples/language/src/texts';
 import type {ChatRecord} from '../../src/extensions/records/chatRecords';
 import {loadAdapter} from '../../src';
 import {useBackend} from '../helpers';
 import {temporaryFolder} from '../temporaryFolder';
-import {
-  collectErrors,
-  describeInBrowser,
-  downloads,
-  expectTidy,
-  longestTask,
-  LOOKS,
-  openSite,
-  showAs,
-  stopAtFirstStep,
-} from './site';
+import {describeInBrowser, expectTidy, longestTask, LOOKS, showAs, stopAtFirstStep} from './site';
+import {testsOfEveryPage, visitPage} from './visit';
 
 jest.setTimeout(240_000);
 
@@ -68,56 +58,42 @@ describeInBrowser('the page that teaches a language model', () => {
   /** A tiny model in place of the real one. */
   const models = temporaryFolder();
   copyFileSync('test/fixtures/gguf/llama.gguf', join(models, 'base.gguf'));
-  const site = openSite('language', models);
-  let page: Page;
-  let errors: string[];
+  const visit = visitPage('language', {ready: 'Ready: the model uses 0', models});
   let longest: number;
-
-  beforeAll(async () => {
-    page = await site.browser.newPage({viewport: {width: 1280, height: 1000}});
-    errors = collectErrors(page);
-    await page.goto(site.url);
-    await says('Ready: the model uses 0');
-  });
-
-  /** Waits until the page says something that begins so. */
-  async function says(begin: string): Promise<void> {
-    await page.locator('#status', {hasText: new RegExp(`^${begin}`)}).waitFor({timeout: 120_000});
-  }
 
   /** What the model answers to what is in the field. */
   async function ask(): Promise<string> {
-    await page.click('#send'); // the page says at once that it writes
-    await says('Answered');
-    return (await page.textContent('#answers li:first-child strong'))!;
+    await visit.page.click('#send'); // the page says at once that it writes
+    await visit.says('Answered');
+    return (await visit.page.textContent('#answers li:first-child strong'))!;
   }
 
   test('it has examples at first, and counts what is pasted', async () => {
-    expect(await page.textContent('#count')).toBe('16 texts');
-    await page.fill('#texts', TEXTS);
-    expect(await page.textContent('#count')).toBe('3 texts');
-    await page.fill('#texts', '{"text": 5}');
-    expect(await page.textContent('#count')).toMatch(/text/);
-    await page.setInputFiles('#file', {name: 'own.txt', mimeType: 'text/plain', buffer: Buffer.from(TEXTS)});
-    await says('Opened own.txt: 3 texts');
+    expect(await visit.page.textContent('#count')).toBe('16 texts');
+    await visit.page.fill('#texts', TEXTS);
+    expect(await visit.page.textContent('#count')).toBe('3 texts');
+    await visit.page.fill('#texts', '{"text": 5}');
+    expect(await visit.page.textContent('#count')).toMatch(/text/);
+    await visit.choose('#file', 'own.txt', TEXTS);
+    await visit.says('Opened own.txt: 3 texts');
   });
 
   let base: string;
 
   test('it learns, and shows the loss and what it writes after each epoch', async () => {
-    await page.fill('#text', 'the fox');
+    await visit.page.fill('#text', 'the fox');
     base = await ask();
-    await page.fill('#epochs', '40');
-    longest = await longestTask(page, async () => {
-      await page.click('#learn');
-      await says('Step \\d+ of 40, loss [\\d.]+, about \\d+ s left');
-      await says('Trained on 3 texts');
+    await visit.page.fill('#epochs', '40');
+    longest = await longestTask(visit.page, async () => {
+      await visit.page.click('#learn');
+      await visit.saysAtOnce('Step \\d+ of 40, loss [\\d.]+, about \\d+ s left');
+      await visit.says('Trained on 3 texts');
     });
-    expect(await page.locator('#written li').count()).toBe(40);
-    expect(await page.getAttribute('#loss svg', 'aria-label')).toMatch(/^Loss; loss from \d/);
-    expect(await page.isChecked('#on')).toBe(true);
+    expect(await visit.page.locator('#written li').count()).toBe(40);
+    expect(await visit.page.getAttribute('#loss svg', 'aria-label')).toMatch(/^Loss; loss from \d/);
+    expect(await visit.page.isChecked('#on')).toBe(true);
     expect(await ask()).not.toBe(base);
-    expect(await page.textContent('#answers li:first-child')).toMatch(/^With the adapter: the fox/);
+    expect(await visit.page.textContent('#answers li:first-child')).toMatch(/^With the adapter: the fox/);
   });
 
   test('the thread of the page is never busy for more than 100 ms', () => {
@@ -125,68 +101,63 @@ describeInBrowser('the page that teaches a language model', () => {
   });
 
   test('without what it has learned it answers as before', async () => {
-    await page.uncheck('#on');
+    await visit.page.uncheck('#on');
     expect(await ask()).toBe(base);
-    await page.check('#on');
+    await visit.page.check('#on');
   });
 
   let file: Buffer;
 
   test('the adapter is a file for this library, for PEFT and for llama.cpp', async () => {
-    const own = await downloads(page, 1, () => page.click('#save'));
-    file = [...own.values()][0]!;
+    file = (await visit.files('#save')).get('language.safetensors')!;
     await useBackend('cpu');
     expect(Object.keys((await loadAdapter(new Uint8Array(file))).config.layers)).toContain(
       'model/layers/0/self_attn/q_proj',
     );
-    const files = await downloads(page, 3, async () => {
-      await page.click('#peft');
-      await says('Downloaded two files');
-      await page.click('#gguf');
-    });
+    const files = new Map([...(await visit.files('#peft', 2)), ...(await visit.files('#gguf'))]);
     expect([...files.keys()]).toEqual(['adapter_config.json', 'adapter_model.safetensors', 'adapter.gguf']);
     expect(files.get('adapter.gguf')!.subarray(0, 4).toString()).toBe('GGUF');
   });
 
   test('texts and adapter are here again after a reload, and the adapter can be forgotten and opened', async () => {
-    await page.fill('#text', 'the fox');
+    await visit.page.fill('#text', 'the fox');
     const learned = await ask();
-    await page.reload();
-    await says('Ready: .* Your previous adapter is restored');
-    expect(await page.inputValue('#texts')).toBe(TEXTS);
-    await page.fill('#text', 'the fox');
+    await visit.reload('Ready: .* Your previous adapter is restored');
+    expect(await visit.page.inputValue('#texts')).toBe(TEXTS);
+    await visit.page.fill('#text', 'the fox');
     expect(await ask()).toBe(learned);
-    await page.click('#forget');
-    await says('Adapter removed');
+    await visit.page.click('#forget');
+    await visit.says('Adapter removed');
     expect(await ask()).toBe(base);
-    await page.setInputFiles('#file', {name: 'mine.safetensors', mimeType: '', buffer: Buffer.from('Dear page,')});
-    await says('This is not|.*safetensors|.*header');
-    await page.setInputFiles('#file', {name: 'mine.safetensors', mimeType: '', buffer: file});
-    await says('Opened mine.safetensors');
+    await visit.choose('#file', 'mine.safetensors', 'Dear page,');
+    await visit.says('This is not|.*safetensors|.*header');
+    await visit.choose('#file', 'mine.safetensors', file);
+    await visit.says('Opened mine.safetensors');
     expect(await ask()).toBe(learned);
   });
 
   test('training can be stopped and undone, and leaves no bar that is half full', async () => {
-    await page.fill('#epochs', '40');
-    await stopAtFirstStep(page);
+    await visit.page.fill('#epochs', '40');
+    await stopAtFirstStep(visit.page);
     const before = await ask();
-    await page.click('#learn');
-    await says('Stopped after');
-    expect(await page.locator('#written li').count()).toBeLessThan(40);
-    expect(await page.isVisible('#progress')).toBe(false);
+    await visit.page.click('#learn');
+    await visit.says('Stopped after');
+    expect(await visit.page.locator('#written li').count()).toBeLessThan(40);
+    expect(await visit.page.isVisible('#progress')).toBe(false);
     expect(await ask()).not.toBe(before);
-    await page.click('#undo:text-is("Undo: training")');
-    await says('Undone');
+    expect(await visit.texts('#written li')).not.toContainEqual(expect.stringContaining('(nothing)'));
+    await visit.undo('training');
+    expect(await visit.page.locator('#written li').count()).toBe(0);
     expect(await ask()).toBe(before);
   });
 
   test('texts that were replaced are restored', async () => {
-    await page.click('#samples');
-    expect(await page.textContent('#count')).toBe('16 texts');
-    await page.focus('#epochs'); // in the texts, Ctrl+Z is the browser's
-    await page.keyboard.press('Control+z');
-    await says('Undone');
-    expect(await page.inputValue('#texts')).toBe(TEXTS);
+    await visit.page.click('#samples');
+    expect(await visit.page.textContent('#count')).toBe('16 texts');
+    await visit.page.focus('#epochs'); // in the texts, Ctrl+Z is the browser's
+    await visit.page.keyboard.press('Control+z');
+    await visit.says('Undone');
+    expect(await visit.page.inputValue('#texts')).toBe(TEXTS);
   });
 
   test('it learns the answers in chats', async () => {
@@ -197,62 +168,64 @@ describeInBrowser('the page that teaches a language model', () => {
           {role: 'assistant', content},
         ],
       });
-    await page.fill('#texts', [talk('the fox', 'a dog'), talk('the dog', 'a cat')].join('\n'));
-    expect(await page.textContent('#count')).toBe('2 texts');
-    await page.uncheck('#on');
+    await visit.page.fill('#texts', [talk('the fox', 'a dog'), talk('the dog', 'a cat')].join('\n'));
+    expect(await visit.page.textContent('#count')).toBe('2 texts');
+    await visit.page.uncheck('#on');
     const before = await ask();
-    await page.fill('#epochs', '20');
-    await page.click('#learn');
-    await says('Trained on 2 texts');
+    await visit.page.fill('#epochs', '20');
+    await visit.page.click('#learn');
+    await visit.says('Trained on 2 texts');
     expect(await ask()).not.toBe(before);
-    await page.fill('#texts', TEXTS);
+    await visit.page.fill('#texts', TEXTS);
   });
 
   test('answers are rated by keyboard, and the model learns from the ratings', async () => {
-    await page.focus('#texts-tab');
-    await page.keyboard.press('ArrowRight');
-    expect(await page.isVisible('#texts')).toBe(false);
-    expect(await page.textContent('#rated')).toBe('6 up, 6 down');
-    expect(await page.inputValue('#epochs')).toBe('20'); // of the visitor
-    await page.focus('#ratings li:first-child .thumb.up');
-    await page.keyboard.press('Enter');
-    expect(await page.textContent('#rated')).toBe('7 up, 5 down');
-    expect(await page.evaluate(() => document.activeElement?.ariaPressed)).toBe('true');
-    await page.fill('#text', 'the fox');
+    await visit.page.focus('#texts-tab');
+    await visit.page.keyboard.press('ArrowRight');
+    expect(await visit.page.isVisible('#texts')).toBe(false);
+    expect(await visit.page.textContent('#rated')).toBe('6 up, 6 down');
+    expect(await visit.page.inputValue('#epochs')).toBe('20'); // of the visitor
+    await visit.page.focus('#ratings li:first-child .thumb.up');
+    await visit.page.keyboard.press('Enter');
+    expect(await visit.page.textContent('#rated')).toBe('7 up, 5 down');
+    expect(await visit.page.evaluate(() => document.activeElement?.ariaPressed)).toBe('true');
+    await visit.page.fill('#text', 'the fox');
     const before = await ask();
-    await page.focus('#answers .thumb.down');
-    await page.keyboard.press('Space');
-    expect(await page.textContent('#rated')).toBe('7 up, 6 down');
-    expect(await page.textContent('#ratings li:first-child')).toBe(`the fox\n${before}✕`);
-    await page.fill('#epochs', '2');
-    await page.click('#learn:text-is("Learn from these")');
-    await says('Trained on 13 ratings');
-    expect(await page.locator('#written li').count()).toBe(4); // two on the answers that are liked, two by KTO
-    await page.click('#undo:text-is("Undo: training")');
-    await says('Undone');
-    await page.click('#undo:text-is("Undo: rating")');
-    expect(await page.textContent('#rated')).toBe('7 up, 5 down');
-    await page.click('#ratings li:first-child [aria-label^=Remove]');
-    expect(await page.textContent('#rated')).toBe('6 up, 5 down');
+    await visit.page.focus('#answers .thumb.down');
+    await visit.page.keyboard.press('Space');
+    expect(await visit.page.textContent('#rated')).toBe('7 up, 6 down');
+    expect(await visit.page.textContent('#ratings li:first-child')).toBe(`the fox\n${before}✕`);
+    await visit.page.fill('#epochs', '2');
+    await visit.page.click('#learn:text-is("Learn from these")');
+    await visit.says('Trained on 13 ratings');
+    expect(await visit.page.locator('#written li').count()).toBe(4); // two on the answers that are liked, two by KTO
+    await visit.undo('training');
+    await visit.undo('rating');
+    expect(await visit.page.textContent('#rated')).toBe('7 up, 5 down');
+    await visit.page.click('#ratings li:first-child [aria-label^=Remove]');
+    expect(await visit.page.textContent('#rated')).toBe('6 up, 5 down');
   });
 
   test('a training on ratings that is stopped keeps what it has learned', async () => {
-    await page.fill('#epochs', '40');
-    await stopAtFirstStep(page);
-    await page.click('#learn');
-    await says('Stopped after');
-    expect(await page.locator('#written li').count()).toBeLessThan(40);
+    await visit.page.fill('#epochs', '40');
+    await stopAtFirstStep(visit.page);
+    await visit.page.click('#learn');
+    await visit.says('Stopped after');
+    expect(await visit.page.locator('#written li').count()).toBeLessThan(40);
   });
 
-  test.each(LOOKS)('it is $colorScheme on a $name, tidy, and without a finding of axe-core', async look => {
-    await showAs(page, look);
-    await page.click('#texts-tab');
-    await expectTidy(page, look, site.screenshots);
-    await page.click('#ratings-tab');
-    await expectTidy(page, look, join(site.screenshots, 'ratings'));
+  test.each(LOOKS)('with ratings, it is $colorScheme on a $name and tidy', async look => {
+    await showAs(visit.page, look);
+    await expectTidy(visit.page, {...look, name: `${look.name}-ratings`}, visit.site.screenshots);
   });
 
-  test('it meets no error that it does not deal with', () => {
-    expect(errors).toEqual([]);
+  test('the page shows texts again', async () => {
+    await visit.page.click('#texts-tab');
+    expect(await visit.page.isVisible('#texts')).toBe(true);
+  });
+
+  testsOfEveryPage(visit, async () => {
+    await visit.choose('#file', 'letter.safetensors', 'Dear page,');
+    await visit.page.locator('#status.fault').waitFor();
   });
 });

@@ -95,11 +95,10 @@ export function testsOfEveryPage(
   showError: () => Promise<void>,
   handled: (error: string) => boolean = () => false,
 ): void {
-  // prettier-ignore
   test('every control is reached by keys, with a focus that can be seen', async () => {
     const {page} = visit;
     const enabled = await page.$$eval('button:enabled, select:enabled, input:enabled', all =>
-      all.filter(each => each.id !== '' && each.checkVisibility()).map(({id}) => id),
+      all.filter(each => each.id !== '' && each.tabIndex >= 0 && each.checkVisibility()).map(({id}) => id),
     );
     await page.evaluate(() => (document.activeElement as HTMLElement).blur());
     const reached = new Map<string, string>();

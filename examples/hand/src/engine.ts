@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, mergeLoRA} from 'tfjs-lora';
 import {toGraphModel} from 'tfjs-lora/graph';
-import {Learning, withAdapterIn} from '../../shared/learning';
+import {withAdapterIn} from '../../shared/learning';
+import {AdapterEngine} from '../../shared/page/engine';
+import type {Size} from '../../shared/page/results';
 import {startWasm} from '../../shared/wasm';
 import type {Frames} from '../data';
 import {
@@ -15,39 +17,51 @@ import {
   openHand,
   seenIn,
 } from '../learn';
-import {
-  type Engine,
-  type Guess,
-  heldOutOf,
-  type Labelled,
-  type Learned,
-  type News,
-  type Sight,
-  type Size,
-  type Start,
-} from './protocol';
+import {heldOutOf, type Labelled} from './labelled';
+
+export interface Sight {
+  before: Guess;
+  after: Guess | null;
+}
+
+/** The landmarks, as in `Labelled`, and the probability that there is a hand. */
+export interface Guess {
+  landmarks: number[];
+  presence: number;
+}
+
+interface Learned extends Size {
+  seconds: number;
+  isStopped: boolean;
+  /** The held-out frames with a hand, and their mean error, relative to the hand's diagonal. */
+  hands: {count: number; before: number; after: number};
+  /** The held-out frames without a hand, and in how many of them one was found. */
+  grounds: {count: number; before: number; after: number};
+}
+
+/** News: how much of the work before the first step is done, or a training step. */
+export type News =
+  {kind: 'copies'; done: number; total: number} | {kind: 'step'; step: number; steps: number; loss: number};
 
 /** No adapter of this model is nearly as large. */
 const MAX_BYTES = 2 ** 24;
 /** About how many images are in an epoch, with copies. */
 const EXAMPLES = 120;
 
-/** The hand model and its adapter. */
-export class HandEngine implements Engine {
+/** The hand model and its adapter. A method that fails gives a message for the visitor, and has changed nothing. */
+export class HandEngine extends AdapterEngine<News> {
   private graphModel: tf.GraphModel | undefined;
   private hand: Hand | undefined;
-  private readonly learning = new Learning();
-  private isStopped = false;
 
-  constructor(private readonly tell: (news: News) => void) {}
-
-  async start(url: string): Promise<Start> {
+  /** Loads the model from the file at a URL. */
+  async start(url: string): Promise<{parameters: number}> {
     await startWasm();
     this.graphModel = await tf.loadGraphModel(url);
     this.hand = await openHand(this.graphModel);
     return {parameters: this.hand.front.countParams() + this.hand.body.countParams()};
   }
 
+  /** Finds the landmarks in an image, without and, if there is one, with the adapter. */
   look(picture: ImageData): Promise<Sight> {
     const {front, body} = this.opened();
     // The part before the cut is the same for both.
@@ -63,10 +77,11 @@ export class HandEngine implements Engine {
     return Promise.resolve(sight);
   }
 
+  /** Trains a new adapter on frames. */
   async learn(frames: readonly Labelled[], epochs: number): Promise<Learned> {
     const hand = this.opened();
-    const isHeldOut = heldOutOf(frames);
-    const [trained, heldOut] = [frames.filter((_, i) => !isHeldOut[i]), frames.filter((_, i) => isHeldOut[i])];
+    const isHeld = heldOutOf(frames);
+    const [trained, heldOut] = [frames.filter((_, i) => !isHeld[i]), frames.filter((_, i) => isHeld[i])];
     const [hands, grounds] = [
       heldOut.filter(({landmarks}) => landmarks !== null),
       heldOut.filter(({landmarks}) => landmarks === null),
@@ -124,15 +139,7 @@ export class HandEngine implements Engine {
     });
   }
 
-  stop(): Promise<void> {
-    this.isStopped = true;
-    return Promise.resolve();
-  }
-
-  file(): Promise<Blob> {
-    return this.learning.file();
-  }
-
+  /** The whole graph with the adapter merged, as the two files that `tf.loadGraphModel` takes. */
   async graph(): Promise<{topology: Blob; weights: Blob}> {
     const merged = mergeLoRA(this.learning.learned);
     const tuned = await toGraphModel(merged, this.graphModel!, {dtype: 'float16'});
@@ -152,14 +159,10 @@ export class HandEngine implements Engine {
     return files!;
   }
 
+  /** Opens the adapter in a file. */
   async open(file: File): Promise<Size> {
     const {body} = this.opened();
     return withAdapterIn(file, MAX_BYTES, adapter => this.learning.takeOn(applyLoRA(body, adapter)));
-  }
-
-  forget(): Promise<void> {
-    this.learning.forget();
-    return Promise.resolve();
   }
 
   private opened(): Hand {

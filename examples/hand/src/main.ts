@@ -1,13 +1,29 @@
-import {byId, make, percent, sayOutcome, wholeNumberIn} from '../../shared/dom';
-import {download, onFiles} from '../../shared/files';
-import {History} from '../../shared/history';
+import {make, percent} from '../../shared/dom';
+import {download} from '../../shared/files';
 import {Kept} from '../../shared/kept';
-import {TimeLeft} from '../../shared/timeLeft';
-import {Remote} from '../../shared/worker';
+import {
+  button,
+  dropZone,
+  help,
+  liveNote,
+  note,
+  NumberField,
+  page,
+  row,
+  step,
+  trainStep,
+} from '../../shared/page/controls';
+import {sizeText} from '../../shared/page/results';
+import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
+import {Store} from '../../shared/page/store';
+import {history, isBusy, onChange, say, show, showCount, showStep, work} from '../../shared/page/work';
+import {makeSvg} from '../../shared/svg';
+import {remote} from '../../shared/worker';
 import {SIDE} from '../looks';
 import {PointEditor} from './editor';
-import {show} from './points';
-import {type Engine, heldOutOf, type News, type Sight, type Size} from './protocol';
+import type {HandEngine, News, Sight} from './engine';
+import {heldOutOf} from './labelled';
+import {show as showPoints} from './points';
 import {drawings, type Frame, grounds, Source} from './source';
 
 /** The frames with a hand that training needs, and how many are recommended. */
@@ -25,27 +41,36 @@ interface State {
   adapter: Blob | null;
 }
 
-const [statusLine, progress] = [byId('status'), byId<HTMLProgressElement>('progress')];
-const [before, after, frozen] = (['before', 'after', 'frozen'] as const).map(id => byId<HTMLCanvasElement>(id)) as [
-  HTMLCanvasElement,
-  HTMLCanvasElement,
-  HTMLCanvasElement,
-];
+const canvasFor = (id: string, ariaLabel: string) =>
+  make('canvas', {id, width: 448, height: 448, role: 'img', ariaLabel});
+const before = canvasFor('before', 'Landmarks before training');
+const after = canvasFor('after', 'Landmarks after training');
+const frozen = canvasFor('frozen', 'The frozen frame');
+const points = makeSvg('svg', {
+  ...{id: 'points', viewBox: '0 0 224 224', role: 'group'},
+  'aria-label': 'Landmarks of the hand, which you can move',
+});
+const video = make('video', {
+  ...{id: 'video', className: 'hidden', muted: true, playsInline: true, tabIndex: -1, ariaHidden: 'true'},
+});
+const place = note('', {id: 'place', role: 'status'});
+const rate = make('span', {id: 'rate', className: 'note'});
+const list = make('ul', {id: 'frames', ariaLabel: 'Training frames'});
+const epochs = new NumberField('epochs', 'Epochs', {value: 5, max: 40});
 
-let state: State = {frames: [], adapter: null};
 /** The frame that is being corrected, and its index among the training frames, if it is one of them. */
 let edited: {frame: Frame; index: number | null} | null = null;
 let shown: {frame: Frame; sight: Sight} | null = null;
-let busy = true;
-let isTraining = false;
 let seed = 100;
-const left = new TimeLeft();
 
-const engine = new Remote<Engine, News>(new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}), showNews);
-const history = new History(byId('undo'));
+const engine = remote<HandEngine, News>(new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}), showNews);
 const kept = new Kept<Blob | null>('hand: adapter');
-const source = new Source(byId<HTMLVideoElement>('video'));
-const editor = new PointEditor(byId<SVGSVGElement>('points'), byId('place'), former => {
+const source = new Source(video);
+const store = new Store<State, Blob | null>(
+  {frames: [], adapter: null},
+  {keep: {in: kept, names: ['adapter'], of: ({adapter}) => adapter}, settle},
+);
+const editor = new PointEditor(points, place, former => {
   const frame = edited;
   history.add('landmark moved', () => {
     if (edited === frame) {
@@ -56,24 +81,19 @@ const editor = new PointEditor(byId<SVGSVGElement>('points'), byId('place'), for
 
 function showNews(news: News): void {
   if (news.kind === 'copies') {
-    progress.value = (0.2 * news.done) / news.total;
-    statusLine.textContent = `Processing the frames and augmented copies: ${news.done} of ${news.total}`;
+    showCount('Processing the frames and augmented copies', news, 0.2);
   } else {
-    progress.value = 0.2 + (0.8 * news.step) / news.steps;
-    statusLine.textContent =
-      `Step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(4)}` + left.text(news.step, news.steps);
+    showStep(news, {decimals: 4, from: 0.2});
   }
 }
 
-/** Does something in the worker, with the controls disabled that would interfere. */
-async function work(doing: () => Promise<string>): Promise<void> {
-  busy = true;
-  showState();
-  await sayOutcome(statusLine, doing);
-  busy = false;
-  progress.value = 0;
-  showState();
-  void watch();
+/** Gives the worker the adapter of the page. */
+async function settle({adapter: former}: Pick<State, 'adapter'>): Promise<void> {
+  const {adapter} = store.state;
+  edited = null;
+  if (adapter !== former) {
+    await (adapter === null ? engine.forget() : engine.open(new File([adapter], 'hand.safetensors')));
+  }
 }
 
 function pixelsOf(picture: HTMLCanvasElement): ImageData {
@@ -91,17 +111,17 @@ async function watch(): Promise<void> {
   }
   isWatching = true;
   try {
-    while (isAsked || (source.isMoving && !busy)) {
+    while (isAsked || (source.isMoving && !isBusy())) {
       isAsked = false;
       const {change} = source;
       const frame = source.frame();
       if (frame !== null && !document.hidden) {
         const begin = performance.now();
-        const sight = await engine.call('look', pixelsOf(frame.picture));
+        const sight = await engine.look(pixelsOf(frame.picture));
         if (change === source.change) {
           shown = {frame, sight};
-          const rate = 1000 / (performance.now() - begin);
-          byId('rate').textContent = source.isMoving ? `${rate.toFixed(rate < 10 ? 1 : 0)} frames per second` : '';
+          const perSecond = 1000 / (performance.now() - begin);
+          rate.textContent = source.isMoving ? `${perSecond.toFixed(perSecond < 10 ? 1 : 0)} frames per second` : '';
           showFrame();
         }
       }
@@ -115,12 +135,12 @@ async function watch(): Promise<void> {
 function showFrame(): void {
   const picture = shown?.frame.picture ?? null;
   const sight = shown?.sight;
-  show(before, picture, sight?.before.landmarks ?? null);
-  show(after, picture, sight?.after?.landmarks ?? null);
-  byId('before-text').textContent = `Before training${likelihood(sight?.before.presence)}`;
-  byId('after-text').textContent =
-    state.adapter === null ? 'Not trained yet' : `After training${likelihood(sight?.after?.presence)}`;
-  byId<HTMLButtonElement>('freeze').disabled = busy || shown === null;
+  showPoints(before, picture, sight?.before.landmarks ?? null);
+  showPoints(after, picture, sight?.after?.landmarks ?? null);
+  freeze.disabled = isBusy() || shown === null;
+  beforeText.textContent = `Before training${likelihood(sight?.before.presence)}`;
+  afterText.textContent =
+    store.state.adapter === null ? 'Not trained yet' : `After training${likelihood(sight?.after?.presence)}`;
 }
 
 /** The probability of a hand, as a model predicts it. */
@@ -128,46 +148,31 @@ function likelihood(presence: number | undefined): string {
   return presence === undefined ? '' : `, hand: ${Math.round(100 * presence)} %`;
 }
 
-function showState(): void {
-  const {frames, adapter} = state;
-  const hands = frames.filter(({landmarks}) => landmarks !== null).length;
-  const none = frames.length - hands;
-  const enabled: Record<string, boolean> = {
-    camera: !busy,
-    drawn: !busy,
-    files: !busy,
-    next: !busy && source.hasNext,
-    close: source.isOpen,
-    keep: !busy,
-    ten: !busy,
-    clear: !busy && frames.length > 0,
-    none: !busy,
-    learn: !busy && hands >= NEEDED,
-    stop: isTraining,
-    save: !busy && adapter !== null,
-    'save-graph': !busy && adapter !== null,
-    forget: !busy && adapter !== null,
-  };
-  for (const [id, isEnabled] of Object.entries(enabled)) {
-    byId<HTMLButtonElement>(id).disabled = !isEnabled;
-  }
-  history.allow(!busy);
-  byId('missing').textContent = missingText(hands, none);
-  byId('count').textContent = `${hands} ${hands === 1 ? 'frame' : 'frames'} with a hand, ${none} without`;
+function showFrames(): void {
+  const {frames} = store.state;
   const isHeld = heldOutOf(frames);
-  byId('frames').replaceChildren(...frames.map((frame, i) => itemOf(frame, i, isHeld[i]!)));
+  list.replaceChildren(...frames.map((frame, i) => itemOf(frame, i, isHeld[i]!)));
   // Their colour is known where they are.
-  frames.forEach(({picture, landmarks}, i) => show(byId('frames').querySelectorAll('canvas')[i]!, picture, landmarks));
-  byId('editor').hidden = edited === null;
-  showFrame();
+  frames.forEach(({picture, landmarks}, i) => showPoints(list.querySelectorAll('canvas')[i]!, picture, landmarks));
+  editing.hidden = edited === null;
 }
 
-/** What training still needs, or what would improve it. */
-function missingText(hands: number, none: number): string {
-  if (hands < NEEDED) {
-    return `Training needs at least ${NEEDED} frames with a hand (${ADVISED} or more are better).`;
-  }
-  return none === 0 ? 'Add a few frames without a hand, too. Otherwise the model may see a hand anywhere.' : '';
+function countFrames(): {hands: number; none: number} {
+  const {frames} = store.state;
+  const hands = frames.filter(({landmarks}) => landmarks !== null).length;
+  return {hands, none: frames.length - hands};
+}
+
+function countText(): string {
+  const {hands, none} = countFrames();
+  return `${hands} ${hands === 1 ? 'frame' : 'frames'} with a hand, ${none} without`;
+}
+
+/** What training still needs; empty if nothing. */
+function missing(): string {
+  return countFrames().hands < NEEDED
+    ? `Training needs at least ${NEEDED} frames with a hand (${ADVISED} or more are better).`
+    : '';
 }
 
 function itemOf({picture, landmarks}: Labelled, index: number, isHeld: boolean): HTMLLIElement {
@@ -178,37 +183,17 @@ function itemOf({picture, landmarks}: Labelled, index: number, isHeld: boolean):
   open.addEventListener('click', () => void correct({picture, landmarks}, index));
   const remove = make('button', {className: 'remove', ariaLabel: `Remove frame ${index + 1}`}, '✕');
   remove.addEventListener('click', () => {
-    step('frame removed', {frames: state.frames.filter((_, i) => i !== index)});
-    letGo();
-    statusLine.textContent = 'Removed. Undo restores it.';
+    edited = null;
+    store.change('frame removed', {frames: store.state.frames.filter((_, i) => i !== index)});
+    say('Removed. Undo restores it.');
   });
-  [open, remove].forEach(button => (button.disabled = busy));
+  [open, remove].forEach(control => (control.disabled = isBusy()));
   return make('li', {}, open, remove);
-}
-
-/** Changes the state. The browser keeps the adapter. */
-function become(next: State): void {
-  if (next.adapter !== state.adapter) {
-    void kept.write(next.adapter);
-  }
-  state = next;
-}
-
-/** Changes the frames, and lets the visitor undo that. */
-function step(what: string, next: Partial<State>): void {
-  const {frames} = state;
-  history.add(what, () => {
-    letGo();
-    become({...state, frames});
-    showState();
-  });
-  become({...state, ...next});
-  showState();
 }
 
 /** Opens a training frame. If it has no landmarks, those that the model finds are the start. */
 async function correct({picture, landmarks}: Labelled, index: number): Promise<void> {
-  edit({picture, truth: null}, landmarks ?? guessed(await engine.call('look', pixelsOf(picture))), index);
+  edit({picture, truth: null}, landmarks ?? guessed(await engine.look(pixelsOf(picture))), index);
 }
 
 /** The landmarks after training, or before it if there is no adapter. */
@@ -218,74 +203,61 @@ function guessed({before, after}: Sight): readonly number[] {
 
 function edit(frame: Frame, landmarks: readonly number[], index: number | null): void {
   edited = {frame, index};
-  show(frozen, frame.picture, null);
+  showPoints(frozen, frame.picture, null);
   editor.value = landmarks;
-  byId('place').textContent = '';
-  showState();
+  place.textContent = '';
+  show();
 }
 
 /** Adds the frame that is being corrected to the training frames, or replaces it there. */
-function keep(landmarks: readonly number[] | null): void {
+function keepFrame(landmarks: readonly number[] | null): void {
   const {frame, index} = edited!;
+  const {frames} = store.state;
   const own = {picture: frame.picture, landmarks};
-  const frames = index === null ? [...state.frames, own] : state.frames.map((each, i) => (i === index ? own : each));
   edited = null;
-  step(index === null ? 'frame added' : 'frame corrected', {frames});
-  statusLine.textContent = `Saved: ${byId('count').textContent}.`;
-  byId('freeze').focus({preventScroll: true});
+  store.change(index === null ? 'frame added' : 'frame corrected', {
+    frames: index === null ? [...frames, own] : frames.map((each, i) => (i === index ? own : each)),
+  });
+  say(`Saved: ${countText()}.`);
+  freeze.focus({preventScroll: true});
 }
 
-function letGo(): void {
+function discard(): void {
   edited = null;
-  showState();
-}
-
-/** Replaces or removes the adapter, and lets the visitor undo that. */
-function changeAdapter(what: string, doing: () => Promise<string>): Promise<void> {
-  return work(async () => {
-    const former = state.adapter;
-    const said = await doing();
-    const adapter = what === 'adapter forgotten' ? null : await engine.call('file');
-    history.add(what, () => bringBack(former));
-    become({...state, adapter});
-    return said;
-  });
-}
-
-/** Restores an earlier adapter. */
-function bringBack(adapter: Blob | null): void {
-  void work(async () => {
-    if (adapter === null) {
-      await engine.call('forget');
-    } else {
-      await engine.call('open', new File([adapter], 'hand.safetensors'));
-    }
-    become({...state, adapter});
-    return 'Undone.';
-  });
-}
-
-function sizeText({parameters, bytes}: Size): string {
-  return `${parameters.toLocaleString('en')} parameters, a file of ${(bytes / 1000).toFixed(0)} kB`;
+  show();
+  freeze.focus({preventScroll: true});
 }
 
 async function train(): Promise<string> {
-  const frames = state.frames.map(({picture, landmarks}) => ({picture: pixelsOf(picture), landmarks}));
-  statusLine.textContent = 'Training …';
-  const {hands, grounds, seconds, isStopped, ...size} = await engine.call(
-    'learn',
-    frames,
-    wholeNumberIn(byId('epochs')),
-  );
+  const frames = store.state.frames.map(({picture, landmarks}) => ({picture: pixelsOf(picture), landmarks}));
+  const {hands, grounds: empty, seconds, isStopped, ...size} = await engine.learn(frames, epochs.value);
+  store.change('training', {adapter: await engine.file()});
   return (
     `${isStopped ? 'Stopped after' : 'Trained in'} ${seconds.toFixed(0)} s: ${sizeText(size)}. ` +
     `Mean error in ${hands.count} held-out frames: ${percent(hands.before)} of the hand's size before training, ` +
     `${percent(hands.after)} after.` +
-    (grounds.count === 0
+    (empty.count === 0
       ? ''
-      : ` Frames without a hand in which one is found: ${grounds.before} of ${grounds.count} before, ` +
-        `${grounds.after} after.`)
+      : ` Frames without a hand in which one is found: ${empty.before} of ${empty.count} before, ${empty.after} after.`)
   );
+}
+
+async function forget(): Promise<string> {
+  await engine.forget();
+  store.change('adapter forgotten', {adapter: null});
+  return FORGOTTEN;
+}
+
+async function openAdapter(file: File): Promise<string> {
+  const size = await engine.open(file);
+  store.change('file opened', {adapter: file});
+  return `Opened ${file.name}: ${sizeText(size)}.`;
+}
+
+async function saveGraph(): Promise<string> {
+  const {topology, weights} = await engine.graph();
+  download({name: 'hand.json', content: topology}, {name: 'hand.bin', content: weights});
+  return 'Downloaded hand.json and hand.bin. Load them with tf.loadGraphModel.';
 }
 
 /** The drawings that the page opens with: ten gloves with their landmarks, and five backgrounds. */
@@ -295,108 +267,179 @@ function example(): Labelled[] {
 }
 
 /** Opens another input. */
-function choose(opening: () => Promise<string>): void {
-  void work(async () => {
+function choose(opening: () => Promise<string> | string): Promise<void> {
+  return work(async () => {
     shown = null;
-    byId('rate').textContent = '';
+    rate.textContent = '';
     return opening();
   });
 }
 
-const onClick = (id: string, act: () => unknown) => byId(id).addEventListener('click', () => void act());
-onClick('camera', () =>
-  choose(async () => {
-    await source.useCamera();
-    return 'Show a hand, and correct a frame where the landmarks are wrong.';
-  }),
-);
-onClick('drawn', () =>
-  choose(() => {
-    source.useDrawings(6, ++seed);
-    return Promise.resolve('Drawings of a striped glove. “Next image” shows another one.');
-  }),
-);
-onClick('next', () => {
-  source.next();
-  return watch();
-});
-onClick('close', () => {
+function closeInput(): void {
   source.close();
   shown = null;
-  byId('rate').textContent = '';
-  showState();
-});
-onClick('freeze', () => {
+  rate.textContent = '';
+  show();
+}
+
+function freezeFrame(): void {
   const {frame, sight} = shown!;
   edit(frame, guessed(sight), null);
-  byId('right').scrollIntoView({block: 'nearest'});
-  byId('points').querySelector<SVGGElement>('.dot')!.focus({preventScroll: true});
-});
-onClick('keep', () => keep(editor.value));
-onClick('none', () => keep(null));
-onClick('discard', () => {
-  letGo();
-  byId('freeze').focus({preventScroll: true});
-});
-onClick('ten', () => {
-  step('drawings added', {frames: [...state.frames, ...example()]});
-  statusLine.textContent = `Added: ${byId('count').textContent}.`;
-});
-onClick('clear', () => {
-  step('frames removed', {frames: []});
-  letGo();
-  statusLine.textContent = 'Removed. Undo restores them.';
-});
-onClick('learn', async () => {
-  isTraining = true;
-  await changeAdapter('training', train);
-  isTraining = false;
-  showState();
-});
-onClick('stop', () => engine.call('stop'));
-onClick('save', () => {
-  download({name: 'hand.safetensors', content: state.adapter!});
-  statusLine.textContent = 'Downloaded. Load it with loadAdapter, or drop it on this page.';
-});
-onClick('save-graph', () =>
-  work(async () => {
-    const {topology, weights} = await engine.call('graph');
-    download({name: 'hand.json', content: topology}, {name: 'hand.bin', content: weights});
-    return 'Downloaded hand.json and hand.bin. Load them with tf.loadGraphModel.';
-  }),
-);
-onClick('forget', () =>
-  changeAdapter('adapter forgotten', async () => {
-    await engine.call('forget');
-    return 'Adapter removed. Undo restores it until you reload the page.';
-  }),
-);
-onFiles(byId('files'), byId('drop'), files => {
-  const [file] = files;
-  if (busy || file === undefined) {
-    return;
-  }
-  if (file.name.endsWith('.safetensors')) {
-    void changeAdapter('file opened', async () => `Opened ${file.name}: ${sizeText(await engine.call('open', file))}.`);
-    return;
-  }
-  choose(async () => {
-    await source.useFiles(files);
-    return 'Correct a frame where the landmarks are wrong.';
-  });
-});
-document.addEventListener('visibilitychange', () => void watch());
+  document.querySelector('#right')!.scrollIntoView({block: 'nearest'});
+  points.querySelector<SVGGElement>('.dot')!.focus({preventScroll: true});
+}
 
-state = {...state, frames: example()};
-source.useDrawings(6, ++seed);
-showState();
-void work(async () => {
-  const {parameters} = await engine.call('start', new URL('model/handlandmark-lite.json', document.baseURI).href);
+async function start(): Promise<string> {
+  const {parameters} = await engine.start(new URL('model/handlandmark-lite.json', document.baseURI).href);
   const adapter = await kept.read();
   if (adapter !== null) {
-    await engine.call('open', new File([adapter], 'hand.safetensors'));
-    state = {...state, adapter};
+    store.set({adapter});
+    await settle({adapter: null});
   }
   const again = adapter === null ? '' : ' Your previous adapter is restored.';
   return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again}`;
+}
+
+const beforeText = make('span', {id: 'before-text'});
+const afterText = make('span', {id: 'after-text'});
+const swatch = (when: string) => make('span', {className: `swatch ${when}`});
+const freeze = button('Correct this frame', freezeFrame, {id: 'freeze', when: () => shown !== null});
+const editing = make(
+  'div',
+  {id: 'editor', hidden: true},
+  make('div', {id: 'stage'}, frozen, points),
+  place,
+  help('Drag a landmark. Or select one with Tab, and move it with the arrow keys (with Shift, by ten pixels).'),
+  row(
+    button('Save frame', () => keepFrame(editor.value), {id: 'keep', kind: 'primary'}),
+    button('Save as “no hand”', () => keepFrame(null), {id: 'none'}),
+    button('Cancel', discard, {id: 'discard', kind: 'quiet', whileBusy: () => true}),
+  ),
+);
+const count = make('h3', {id: 'count'});
+onChange(() => {
+  count.textContent = countText();
+  showFrames();
+  showFrame();
+  if (!isBusy()) {
+    void watch();
+  }
 });
+document.addEventListener('visibilitychange', () => void watch());
+
+store.set({frames: example()});
+source.useDrawings(6, ++seed);
+page([
+  step(
+    'right',
+    'Training frames',
+    editing,
+    count,
+    help(
+      'Click a frame to correct it, or add others from step 3. Those with a dashed border are held out to measure the error.',
+    ),
+    list,
+    row(
+      button(
+        'Add 15 drawings',
+        () => {
+          store.change('drawings added', {frames: [...store.state.frames, ...example()]});
+          say(`Added: ${countText()}.`);
+        },
+        {id: 'ten'},
+      ),
+      button(
+        'Remove all',
+        () => {
+          edited = null;
+          store.change('frames removed', {frames: []});
+          say('Removed. Undo restores them.');
+        },
+        {id: 'clear', kind: 'quiet', when: () => store.state.frames.length > 0},
+      ),
+    ),
+    help('Ten drawings of a gloved hand, whose landmarks are known, and five without a hand.'),
+  ),
+  trainStep(
+    {
+      fields: [epochs.field],
+      help: 'An epoch is one pass over all training frames and augmented copies of them.',
+      missing,
+      train: () => work(train),
+      stop: () => engine.stop(),
+    },
+    liveNote('advice', () =>
+      missing() === '' && countFrames().none === 0
+        ? 'Add a few frames without a hand, too. Otherwise the model may see a hand anywhere.'
+        : '',
+    ),
+  ),
+  step(
+    'watch',
+    'Input',
+    row(
+      button(
+        'Use camera',
+        () =>
+          choose(async () => {
+            await source.useCamera();
+            return 'Show a hand, and correct a frame where the landmarks are wrong.';
+          }),
+        {id: 'camera'},
+      ),
+      button(
+        'Use drawings',
+        () =>
+          choose(() => {
+            source.useDrawings(6, ++seed);
+            return 'Drawings of a striped glove. “Next image” shows another one.';
+          }),
+        {id: 'drawn'},
+      ),
+      button(
+        'Next image',
+        () => {
+          source.next();
+          return watch();
+        },
+        {id: 'next', when: () => source.hasNext},
+      ),
+      button('Close input', closeInput, {id: 'close', kind: 'quiet', whileBusy: () => source.isOpen}),
+    ),
+    help('The hand should fill most of the square, with the fingers up.'),
+    dropZone(
+      'files',
+      '<strong>Drop a video or images anywhere</strong>, or choose files',
+      {accept: 'video/*,image/*,.safetensors', multiple: true},
+      files => {
+        const adapter = files.find(({name}) => name.endsWith('.safetensors'));
+        return adapter === undefined
+          ? choose(async () => {
+              await source.useFiles(files);
+              return 'Correct a frame where the landmarks are wrong.';
+            })
+          : work(() => openAdapter(adapter));
+      },
+    ),
+    video,
+    make(
+      'div',
+      {className: 'pair'},
+      make('figure', {}, before, make('figcaption', {}, swatch('before'), ' ', beforeText)),
+      make('figure', {}, after, make('figcaption', {}, swatch('after'), ' ', afterText)),
+    ),
+    row(freeze, rate),
+    help('Freezes the frame, so that you can move its landmarks and add it to the training frames.'),
+  ),
+  saveStep({
+    name: 'hand',
+    adapter: () => store.state.adapter,
+    forget,
+    others: {'save-graph': ['Download model', saveGraph]},
+    about:
+      'The adapter is a small file. Drop it on the page to open it again. The model is the whole graph with the ' +
+      'adapter merged: two files for <code>tf.loadGraphModel</code>, which replace those of the published model. This ' +
+      'browser keeps the adapter, but no frames.',
+  }),
+]);
+void work(start);

@@ -24,10 +24,11 @@ import {
   openChat,
   type PreferenceBatches,
 } from 'tfjs-lora/language';
-import {Learning} from '../../shared/learning';
+import {AdapterEngine} from '../../shared/page/engine';
+import type {Size} from '../../shared/page/results';
 import {heard} from '../../shared/steps';
 import {startWasm} from '../../shared/wasm';
-import type {Course, Engine, Feedback, Learned, News, Prompt, Size, Start, Training} from './protocol';
+import type {Course, Feedback, Learned, News, Prompt, Training} from './protocol';
 
 const LORA: LoRAConfig = {rank: 8, alpha: 16, seed: 1, targets: [/[qv]_proj$/]};
 /** No adapter of this model is nearly as large. */
@@ -47,18 +48,20 @@ interface Phase {
   prepare: (model: tf.LayersModel, optimizer: tf.Optimizer) => Promise<ChatBatches | PreferenceBatches>;
 }
 
-/** The language model and its adapter. */
-export class LanguageEngine implements Engine {
+/** The language model and its adapter. A method that fails gives a message for the visitor, and has changed nothing. */
+export class LanguageEngine extends AdapterEngine<News> {
   private base: LoadedGGUF | undefined;
-  private readonly learning = new Learning();
   private stopping = new AbortController();
   private training: tf.LayersModel | undefined;
   /** The conversation with the base model, and the one with the adapted model. */
   private readonly chats = new Map<tf.LayersModel, {chat: Chat; system: string | undefined}>();
 
-  constructor(private readonly tell: (news: News) => void) {}
-
-  async start(source: string | Blob, isStreamed = false): Promise<Start> {
+  /**
+   * Loads the model from its file or a URL. A file may stay on the disk. Forgets the adapter of another model.
+   *
+   * @returns its size in memory.
+   */
+  async start(source: string | Blob, isStreamed = false): Promise<{bytes: number}> {
     const former = this.base?.model;
     if (former === undefined) {
       await startWasm();
@@ -74,10 +77,12 @@ export class LanguageEngine implements Engine {
     return {bytes: tf.memory().numBytes};
   }
 
+  /** Trains a new adapter. */
   learn({examples, ...training}: Course): Promise<Learned> {
     return this.train(applyLoRA(this.loaded().model, LORA), training, [this.onTexts(examples, 2e-3)]);
   }
 
+  /** Trains a copy of the adapter on what is liked, then on all ratings; a new adapter if there is none. */
   async learnRatings({ratings, ...training}: Feedback): Promise<Learned> {
     const {model: base, tokenizer} = this.loaded();
     const model =
@@ -101,14 +106,16 @@ export class LanguageEngine implements Engine {
     return this.train(model, training, [...(liked.length > 0 ? [this.onTexts(liked, 1e-3)] : []), kto]);
   }
 
-  stop(): Promise<void> {
+  /** Ends training after the current step, or text generation. */
+  override stop(): Promise<void> {
     if (this.training !== undefined) {
       this.training.stopTraining = true;
     }
     this.stopping.abort();
-    return Promise.resolve();
+    return super.stop();
   }
 
+  /** Continues a text or answers a chat, with or without the adapter. */
   write(prompt: Prompt, learned: boolean): Promise<string> {
     this.stopping = new AbortController();
     const model = (learned ? this.learning.model : undefined) ?? this.loaded().model;
@@ -118,6 +125,7 @@ export class LanguageEngine implements Engine {
     );
   }
 
+  /** Answers a chat on its own, with sampling: another answer each time. */
   sample(prompt: Prompt, learned: boolean): Promise<string> {
     this.stopping = new AbortController();
     const model = (learned ? this.learning.model : undefined) ?? this.loaded().model;
@@ -127,10 +135,7 @@ export class LanguageEngine implements Engine {
     );
   }
 
-  file(): Promise<Blob> {
-    return this.learning.file();
-  }
-
+  /** The two files of PEFT. */
   async peft(): Promise<{config: Blob; weights: Blob}> {
     return this.learning.withAdapter(async (adapter, model) => {
       const {config, weights} = await exportPEFT(model, {adapter});
@@ -138,10 +143,12 @@ export class LanguageEngine implements Engine {
     });
   }
 
+  /** The file for llama.cpp. */
   async gguf(): Promise<Blob> {
     return this.learning.withAdapter(async (_, model) => new Blob([await exportGGUF(model)]));
   }
 
+  /** Opens the adapter in a file of `file`. */
   async open(file: Blob): Promise<Size> {
     if (file.size > MAX_BYTES) {
       throw new Error(`The file has ${(file.size / 1e6).toFixed(0)} MB, more than any adapter of this model.`);
@@ -154,10 +161,9 @@ export class LanguageEngine implements Engine {
     }
   }
 
-  forget(): Promise<void> {
+  override forget(): Promise<void> {
     this.closeChats();
-    this.learning.forget();
-    return Promise.resolve();
+    return super.forget();
   }
 
   /** Trains on texts, or on answers to chats. */
@@ -200,7 +206,11 @@ export class LanguageEngine implements Engine {
                 },
                 onEpochEnd: async () => {
                   const text = await this.written(() => this.generated(model, sample));
-                  this.tell({kind: 'sample', epoch: ++epoch, text});
+                  epoch++;
+                  // What is stopped is no answer.
+                  if (!signal.aborted) {
+                    this.tell({kind: 'sample', epoch, text});
+                  }
                 },
               }),
             ],

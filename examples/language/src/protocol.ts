@@ -1,6 +1,7 @@
-import type {ChatRecord, ChatMessage} from 'tfjs-lora/language';
+import type {ChatMessage, ChatRecord} from 'tfjs-lora/language';
+import type {Size} from '../../shared/page/results';
 
-/** The calls from the page to the worker, and the news from the worker. All values are copied. */
+// What the page and its worker send each other. All values are copied.
 
 /** The text that the model continues, or the chat that it answers. */
 export type Prompt = string | readonly ChatMessage[];
@@ -27,43 +28,6 @@ export interface Course extends Training {
 /** The data and length of a training on ratings. */
 export interface Feedback extends Training {
   ratings: readonly Rating[];
-}
-
-/** What the worker does. A method that fails gives a message for the visitor, and has changed nothing. */
-export interface Engine {
-  /** Loads the model from its file or a URL. A file may stay on the disk. Forgets the adapter of another model. */
-  start(source: string | Blob, isStreamed?: boolean): Promise<Start>;
-  /** Trains a new adapter. */
-  learn(course: Course): Promise<Learned>;
-  /** Trains a copy of the adapter on what is liked, then on all ratings; a new adapter if there is none. */
-  learnRatings(feedback: Feedback): Promise<Learned>;
-  /** Ends training after the current step, or text generation. */
-  stop(): Promise<void>;
-  /** Continues a text or answers a chat, with or without the adapter. */
-  write(prompt: Prompt, learned: boolean): Promise<string>;
-  /** Answers a chat on its own, with sampling: another answer each time. */
-  sample(prompt: Prompt, learned: boolean): Promise<string>;
-  /** The adapter as a file of this library. */
-  file(): Promise<Blob>;
-  /** The two files of PEFT. */
-  peft(): Promise<{config: Blob; weights: Blob}>;
-  /** The file for llama.cpp. */
-  gguf(): Promise<Blob>;
-  /** Opens the adapter in a file of `file`. */
-  open(file: Blob): Promise<Size>;
-  /** Removes the adapter. */
-  forget(): Promise<void>;
-}
-
-export interface Start {
-  /** The size of the model in memory. */
-  bytes: number;
-}
-
-/** The size of an adapter and of its file. */
-export interface Size {
-  parameters: number;
-  bytes: number;
 }
 
 export interface Learned extends Size {

@@ -1,4 +1,5 @@
 import {make} from '../../shared/dom';
+import {makeSvg} from '../../shared/svg';
 import type {Rating} from './protocol';
 
 /** Questions, each with a short answer, which has a thumb up, and with a long one, which has a thumb down. */
@@ -66,11 +67,6 @@ function shortened(answer: string): string {
 
 /** A thumb that points up. */
 function icon(): SVGElement {
-  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-  svg.setAttribute('viewBox', '0 0 24 24');
-  svg.setAttribute('aria-hidden', 'true');
-  const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
-  path.setAttribute('d', 'M2 10h4v11H2z M8 10l4-8c2 0 3 1 2.6 3L14 9h6c1.5 0 2.3 1.2 2 2.5L20 19c-.3 1-1 2-2 2H8z');
-  svg.append(path);
-  return svg;
+  const d = 'M2 10h4v11H2z M8 10l4-8c2 0 3 1 2.6 3L14 9h6c1.5 0 2.3 1.2 2 2.5L20 19c-.3 1-1 2-2 2H8z';
+  return makeSvg('svg', {viewBox: '0 0 24 24', 'aria-hidden': 'true'}, makeSvg('path', {d}));
 }

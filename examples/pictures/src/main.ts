@@ -113,14 +113,13 @@ async function start(): Promise<string> {
     name,
     samples: await Promise.all(own.map(file => pictureOfFile(file, SIZE))),
   });
-  store.set({classes: restored === null ? example : await Promise.all(restored.classes.map(opened))});
+  store.set({
+    classes: restored === null ? example : await Promise.all(restored.classes.map(opened)),
+    learned: restored?.learned ?? null,
+  });
   await engine.start(backend.value);
-  if (restored?.learned == null) {
-    return 'Ready.';
-  }
-  store.set({learned: restored.learned});
   await settle({learned: null});
-  return 'Ready. Your previous adapter is restored.';
+  return hasLearned() ? 'Ready. Your previous adapter is restored.' : 'Ready.';
 }
 
 async function useBackend(): Promise<string> {

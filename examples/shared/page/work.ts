@@ -67,9 +67,12 @@ function focusAgain(selector: string | undefined): void {
   }
 }
 
+export function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(0)} MB`;
+}
+
 /** Shows how much of a model is loaded. A server may not say how large it is: then `total` is 0. */
 export function showLoading(what: string, {done, total}: {done: number; total: number}): void {
-  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
   progress.value = total > 0 ? done / total : 0;
   say(`Loading the ${what}: ${megabytes(done)}${total > 0 ? ` of ${megabytes(total)}` : ''}`);
 }

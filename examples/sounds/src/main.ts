@@ -142,14 +142,10 @@ async function start(): Promise<string> {
     }),
   );
   const restored = await kept.read();
-  store.set({classes: restored?.classes ?? example});
+  store.set(restored ?? {classes: example});
   await engine.start();
-  if (restored?.learned == null) {
-    return 'Ready.';
-  }
-  store.set({learned: restored.learned});
   await settle({learned: null});
-  return 'Ready. Your previous adapter is restored.';
+  return hasLearned() ? 'Ready. Your previous adapter is restored.' : 'Ready.';
 }
 
 async function train(): Promise<string> {

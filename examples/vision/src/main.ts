@@ -3,16 +3,7 @@ import {make, percent} from '../../shared/dom';
 import {download} from '../../shared/files';
 import {Kept} from '../../shared/kept';
 import {pictureOfDrawing, pictureOfFile} from '../../shared/picture';
-import {
-  dropZone,
-  help,
-  liveNote,
-  note,
-  NumberField,
-  page,
-  step,
-  trainStep,
-} from '../../shared/page/controls';
+import {dropZone, help, liveNote, note, NumberField, page, step, trainStep} from '../../shared/page/controls';
 import {isHeldOut} from '../../shared/page/heldOut';
 import {pictureButton} from '../../shared/page/pictureButton';
 import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
