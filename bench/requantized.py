@@ -1,6 +1,6 @@
 """What it costs that an adapter runs on other weights than those that it was trained on, for SmolLM2-135M:
 
-    PYTHON bench/requantized.py FOLDER FILE.gguf [STEPS]
+    PYTHON bench/requantized.py FOLDER FILE.gguf [STEPS] [TASK…]
 
 PYTHON has torch, transformers, peft and gguf, as the environment of `npm run check -- lastmile` does. Adapters of three
 tasks (rank 8 on queries and values) are trained on the weights of the GGUF file (Q4_1) and on 4-bit blocks of these
@@ -135,13 +135,13 @@ def measured(model, tokenizer, pairs):
     return f"{loss / count:.3f} ({round(100 * right / len(pairs))} %)"
 
 
-def main(folder, file, steps):
+def main(folder, file, steps, tasks):
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     kinds = ["Q4_1", "Q4_0", "int8"]
     networks = {kind: network(folder, file, kind) for kind in kinds}
     print("| task | trained on | " + " | ".join(f"run on {kind}" for kind in kinds) + " |")
     print("| --- | --- |" + " --- |" * len(kinds))
-    for task in TASKS:
+    for task in tasks:
         train, test = examples(task)
         row = [measured(networks[kind], tokenizer, test) for kind in kinds]
         print(f"| {task} | no adapter | " + " | ".join(row) + " |", flush=True)
@@ -172,4 +172,4 @@ def main(folder, file, steps):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 24)
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 24, sys.argv[4:] or TASKS)
