@@ -32,6 +32,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       sounds: 'tsx examples/sounds/train.ts',
       'sounds-page': 'tsx examples/shared/page/serve.ts sounds',
       whisper: 'tsx examples/whisper/train.ts',
+      deploy: 'tsx examples/deploy/train.ts',
       federated: 'tsx examples/federated/run.ts',
       'federated-page': 'tsx examples/federated/serve.ts',
       cluster: 'tsx examples/cluster/run.ts',

@@ -187,3 +187,23 @@ test('a model that another copy of the library made is written with its cache', 
   const [expected, actual] = files.map(graphOf);
   expect(actual).toEqual(expected);
 });
+
+test('a Whisper with {merge: false} is refused, since it has two graphs', async () => {
+  await withoutLeaks(async () => {
+    const base = await loaded('whisperTiedText');
+    const model = applyLoRA(base, {rank: 1, targets: [/q_proj$/]});
+    await expect(toONNX(model, {folder: true, merge: false})).rejects.toThrow(
+      /models of one graph, and this model has onnx\/encoder_model.onnx and onnx\/decoder_model_merged.onnx/,
+    );
+    [model, base].forEach(disposeModel);
+  });
+});
+
+test('more than 2 GB is refused before a value is read', async () => {
+  const model = await loaded('gpt2');
+  const layer = model.layers.find(({name}) => name.endsWith('c_fc')) as unknown as {kernel: tf.LayerVariable};
+  const read = jest.fn();
+  layer.kernel = {shape: [2 ** 15, 2 ** 14], read} as unknown as tf.LayerVariable;
+  await expect(toONNX(model, {folder: true})).rejects.toMatchObject({code: 'ERR_TOO_LARGE'});
+  expect(read).not.toHaveBeenCalled();
+});
