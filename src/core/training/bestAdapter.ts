@@ -23,13 +23,13 @@ export interface BestAdapterOptions {
   patience?: number;
   /** The minimum improvement of an epoch. Default: 0. */
   minDelta?: number;
-  /** Whether a lower or a higher value is better. Default: `'max'` for accuracies, F1, margins, else `'min'`. */
+  /** Whether a lower or a higher value is better. Default: `'max'` for accuracies, F1, margins and rewards, else `'min'`. */
   mode?: 'min' | 'max';
 }
 
 /** Whether a higher value of what the logs call so is better. */
 export function isBetterHigh(name: string): boolean {
-  return /acc|f1|top\d|margin/i.test(name);
+  return /acc|f1|top\d|margin|reward/i.test(name);
 }
 
 /** The callback that `bestAdapter` makes. */

@@ -20,8 +20,13 @@ import {quoted} from './stopOnNaN';
 /** Options of `keepIfBetter`. */
 export interface KeepIfBetterOptions {
   /** Held-out examples: inputs and targets, as for `fit`. They stay the caller's. */
-  validationData: readonly [xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor | tf.Tensor[]];
-  /** The metric to compare, by its name in the logs, such as `'acc'`. Default: `'loss'`. */
+  validationData?: readonly [xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor | tf.Tensor[]];
+  /**
+   * Scores held-out examples with the model as it is, instead of `validationData`: a number for each, always in the
+   * same order, such as the rewards of generated answers. Higher is better.
+   */
+  scores?: () => readonly number[] | Promise<readonly number[]>;
+  /** The metric to compare, by its name in the logs, such as `'acc'`; for `scores`, any name. Default: `'loss'`. */
   metric?: string;
   /** How much better the new adapter must be, in units of the metric. Default: 0. */
   margin?: number;
@@ -52,6 +57,20 @@ export interface KeepIfBetter extends tf.Callback {
   readonly atLeast: number | undefined;
 }
 
+/** @throws LoRAError if held-out examples are not inputs and targets of the same number. */
+function checkData(data: unknown): void {
+  const tensors: unknown[] = Array.isArray(data) && data.length === 2 ? data.flat() : [];
+  if (tensors.length < 2 || tensors.some(tensor => !(tensor instanceof tf.Tensor) || tensor.rank === 0)) {
+    throw new LoRAError(`validationData must be [xs, ys], tensors of held-out examples, got ${kindOf(data)}.`);
+  }
+  const counts = new Set((tensors as tf.Tensor[]).map(({shape}) => shape[0]));
+  if (counts.size > 1 || Math.max(...counts) < 2) {
+    throw misfitError(
+      `validationData must have the same number of inputs and targets, at least two, got ${[...counts].join(' and ')}.`,
+    );
+  }
+}
+
 /** Its snapshot has the values before the fit. */
 class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
   /** The key of its state in checkpoint files, which must not change. */
@@ -64,18 +83,13 @@ class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
 
   constructor(private readonly options: KeepIfBetterOptions) {
     super();
-    const {validationData, metric = 'loss', margin = 0, minimum = 0, confidence = 0.95} = options;
-    const data: unknown = validationData;
-    const tensors: unknown[] = Array.isArray(data) && data.length === 2 ? data.flat() : [];
-    if (tensors.length < 2 || tensors.some(tensor => !(tensor instanceof tf.Tensor) || tensor.rank === 0)) {
+    const {validationData, scores, metric = 'loss', margin = 0, minimum = 0, confidence = 0.95} = options;
+    if (scores === undefined) {
+      checkData(validationData);
+    } else if (typeof scores !== 'function' || validationData !== undefined) {
       throw new LoRAError(
-        `validationData must be [xs, ys], tensors of held-out examples, got ${kindOf(validationData)}.`,
-      );
-    }
-    const counts = new Set((tensors as tf.Tensor[]).map(({shape}) => shape[0]));
-    if (counts.size > 1 || Math.max(...counts) < 2) {
-      throw misfitError(
-        `validationData must have the same number of inputs and targets, at least two, got ${[...counts].join(' and ')}.`,
+        `scores must be a function that returns a number for each held-out example, without validationData, got ` +
+          `${kindOf(scores)}.`,
       );
     }
     if (typeof metric !== 'string' || metric === '') {
@@ -90,7 +104,7 @@ class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
 
   protected override begin(): void {
     const {metric = 'loss'} = this.options;
-    if (objectivesOf(this.subject, metric) === undefined) {
+    if (this.options.scores === undefined && objectivesOf(this.subject, metric) === undefined) {
       throw misfitError(`There is no ${show(metric)} in the logs. There are: ${listed([...logNames(this.subject)])}.`);
     }
     this.variables = changingVariables(this.subject);
@@ -137,7 +151,10 @@ class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
 
   /** The metric of each held-out example. */
   private async scores(): Promise<number[]> {
-    const {validationData, metric = 'loss', batchSize = 32} = this.options;
+    const {validationData = [], scores: ofCaller, metric = 'loss', batchSize = 32} = this.options;
+    if (ofCaller !== undefined) {
+      return [...(await ofCaller())];
+    }
     const [xs, ys] = validationData.map(tensors => [tensors].flat()) as [tf.Tensor[], tf.Tensor[]];
     const objectives = objectivesOf(this.subject, metric) ?? [];
     const count = xs[0]?.shape[0] ?? 0;
@@ -165,7 +182,7 @@ class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
 
   private judge(before: readonly number[], after: readonly number[], spoilt: readonly string[]): void {
     const {metric = 'loss', margin = 0, minimum, confidence = 0.95, seed = 0} = this.options;
-    const sign = isBetterHigh(metric) ? 1 : -1;
+    const sign = this.options.scores !== undefined || isBetterHigh(metric) ? 1 : -1;
     // The metric of an example in which nothing counts is NaN with both adapters. It may also be infinite with both,
     // which leaves no difference to measure.
     const pairs = before
@@ -219,7 +236,7 @@ function lowerBound(values: readonly number[], confidence: number, seed: number)
  * judged. If the earlier adapter is restored, call `resetOptimizer(model)` before the next fit. For a plain model, all
  * weights that train are restored.
  *
- * @param options the held-out examples, the metric, and how much better it must be.
+ * @param options the held-out examples or scores of them, the metric, and how much better it must be.
  * @returns a callback for `fit`, `fitDataset` and `fitOnFeatures`.
  * @throws LoRAError `ERR_OPTION` if an option is not in its range, `ERR_MISFIT` if the numbers of inputs and targets
  *   differ. `fit` rejects with `ERR_MISFIT` if there is no such metric.
@@ -232,7 +249,10 @@ function lowerBound(values: readonly number[], confidence: number, seed: number)
 export function keepIfBetter(options: KeepIfBetterOptions): KeepIfBetter {
   checkOptions(
     options,
-    {validationData: true, metric: true, margin: true, minimum: true, confidence: true, batchSize: true, seed: true},
+    {
+      ...{validationData: true, scores: true, metric: true, margin: true, minimum: true, confidence: true},
+      ...{batchSize: true, seed: true},
+    },
     'keepIfBetter({validationData: [xs, ys]})',
   );
   return new KeepIfBetterCallback(options);

@@ -63,6 +63,19 @@ test('an adapter that is better stays, with the means before and after', async (
   });
 });
 
+test('scores of a function are compared before and after, and higher is better', async () => {
+  let calls = 0;
+  const gains = [3, 1, 2, 2];
+  const scores = () => Promise.resolve(++calls === 1 ? gains : [0, 0, 0, 0]);
+  const {gate, found} = await afterFit(0.5, {validationData: undefined, scores});
+  expect(gate).toMatchObject({kept: true, before: 0, after: 2});
+  expect(found).toBeCloseTo(0.5, 5);
+  const worse = await afterFit(0.5, {validationData: undefined, scores: () => (++calls % 2 === 0 ? [4, 5] : [4, 4])});
+  expect(worse.gate.kept).toBe(false);
+  expect(() => keepIfBetter({scores: 3 as never})).toThrow('scores must be a function');
+  expect(() => keepIfBetter({})).toThrow('validationData must be [xs, ys]');
+});
+
 test.each([
   ['one that is worse', -0.5, {}, 'which is not above 0. The earlier adapter is back.'],
   ['a gain below the margin', 0.5, {margin: 2}, 'which is not above 2.'],

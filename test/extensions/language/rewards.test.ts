@@ -1,10 +1,29 @@
 import {readFileSync} from 'node:fs';
 import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, getAdapter, loadAdapter, LoRAError, setAdapter, sgd} from 'tfjs-lora';
-import {type RewardFunction, type RewardLoss, type RewardOptions, trainOnRewards} from 'tfjs-lora/language';
-import {loadTransformer} from 'tfjs-lora/transformers';
+import {
+  adam,
+  type Adapter,
+  applyLoRA,
+  disposeModel,
+  getAdapter,
+  keepIfBetter,
+  loadAdapter,
+  type LoRAConfig,
+  LoRAError,
+  setAdapter,
+  sgd,
+} from 'tfjs-lora';
+import {
+  generateTexts,
+  type RewardFunction,
+  type RewardLoss,
+  type RewardOptions,
+  trainOnRewards,
+} from 'tfjs-lora/language';
+import {loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
 import {sitesOf} from '../../../src/core/rewire/walk';
+import {stateOfOptimizer} from '../../../src/core/training/optimizerState';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {advantagesOf} from '../../../src/extensions/language/rewards/advantages';
@@ -431,6 +450,97 @@ describe('a run', () => {
       );
       expect(factorsOf()).not.toEqual(before);
     });
+  });
+
+  test('an abort between two updates leaves the adapter and moments of the last whole step', async () => {
+    const stateOf = ({optimizer}: {optimizer: tf.Optimizer}) => {
+      const {state, tensors} = stateOfOptimizer(optimizer);
+      return {factors: factorsOf(), steps: state.iterations, moments: Object.values(tensors).map(x => numbers(x))};
+    };
+    const rewards: RewardFunction[] = [answers => answers.map((_, i) => i % 4)];
+    const whole = await withStart(async () => {
+      const options = {...OPTIONS(), rewards, iterations: 2, steps: 2};
+      await trainOnRewards(model, TOKENIZER, options);
+      return stateOf(options);
+    });
+    await withStart(async () => {
+      const controller = new AbortController();
+      let batches = 0;
+      const abort = new tf.CustomCallback({
+        onBatchEnd: () => {
+          if (++batches === 10) {
+            controller.abort();
+          }
+          return Promise.resolve();
+        },
+      });
+      const options = {...OPTIONS(), rewards, iterations: 2, signal: controller.signal, callbacks: [abort]};
+      await expect(trainOnRewards(model, TOKENIZER, options)).rejects.toThrow('The model has the adapter of step 2.');
+      expect(stateOf(options)).toEqual(whole);
+    });
+  });
+
+  test('an adapter that is not better on held-out prompts goes, and a better one stays', async () => {
+    await withStart(async () => {
+      const before = factorsOf();
+      const judged = async (rewards: RewardFunction) => {
+        const scores = async () => {
+          const prompts = Array.from({length: 12}, (_, i) => ['the quick', 'where is', 'who saw'][i % 3]!);
+          const texts = await generateTexts(model, TOKENIZER, prompts, {maxTokens: 4, temperature: 1, seed: 5});
+          return texts.map(text => text.split(' ').filter(word => word === 'fox').length / 4);
+        };
+        const gate = keepIfBetter({scores, metric: 'foxes'});
+        await trainOnRewards(model, TOKENIZER, {
+          ...OPTIONS(),
+          ...{rewards: [rewards], steps: 12, group: 8, callbacks: [gate]},
+        });
+        return gate;
+      };
+      const worse = await judged(async answers => (await foxes(answers)).map(value => -value));
+      expect(worse.kept).toBe(false);
+      expect(factorsOf()).toEqual(before);
+      const better = await judged(foxes);
+      expect(better).toMatchObject({kept: true, reason: expect.stringMatching(/^foxes went from /) as string});
+      expect(better.after).toBeGreaterThan(better.before!);
+      expect(factorsOf()).not.toEqual(before);
+    });
+  });
+
+  test.each<[string, LoRAConfig | ((plain: tf.LayersModel) => Adapter)]>([
+    ...(['dora', 'lora-fa', 'ia3', 'vera', 'loha', 'lokr'] as const).map(
+      method => [method, {method, targets: [/[qv]_proj$/]}] as [string, LoRAConfig],
+    ),
+    ['dropout', {dropout: 0.2, targets: [/[qv]_proj$/]}],
+    ['a head that trains', {targets: [/v_proj$/], trainInFull: ['lm_head']}],
+    ['norms that train', {targets: [/v_proj$/], trainInFull: [/norm$/]}],
+    ['biases that train', {targets: [/v_proj$/], bias: 'all'}],
+    ['tokens that train', plain => trainableTokens(plain, [3, 5], {lora: {targets: [/v_proj$/]}})],
+  ])('learns with %s, and the reference is the model without it', async (_name, options) => {
+    const other = typeof options === 'function' ? applyLoRA(base, options(base)) : applyLoRA(base, options);
+    const {steps} = await trainOnRewards(other, TOKENIZER, {...OPTIONS(), steps: 4, beta: 0.04});
+    // The policy is the reference until the first update.
+    expect(steps[0]!.kl).toBeCloseTo(0, 6);
+    expect(steps.at(-1)!.kl).toBeGreaterThan(1e-6);
+    expect(steps.map(({entropy}) => Number.isFinite(entropy))).toEqual([true, true, true, true]);
+    disposeModel(other);
+  });
+
+  test('blocks that are computed again learn the same', async () => {
+    const runs: number[][] = [];
+    for (const gradientCheckpointing of [false, true]) {
+      const {model: plain} = await loadTransformer({
+        config: files.config,
+        weights: files.weights,
+        gradientCheckpointing,
+      });
+      const other = applyLoRA(plain, {rank: 2, targets: [/[qv]_proj$/], seed: 4});
+      await trainOnRewards(other, TOKENIZER, OPTIONS());
+      runs.push(other.trainableWeights.flatMap(weight => numbers(weight.read())));
+      [other, plain].forEach(each => {
+        disposeModel(each);
+      });
+    }
+    expect(runs[1]!).toBeAllClose(runs[0]!, {rtol: 1e-3, atol: 1e-4});
   });
 
   test('a signal ends it within a sample, and leaves a reward that never comes', async () => {

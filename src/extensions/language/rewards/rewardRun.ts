@@ -9,6 +9,7 @@ import {fittedModel} from '../../../core/model/fits';
 import {type Logs, resolveLogs, TrainingCallback} from '../../../core/training/callback';
 import {checkpoint} from '../../../core/training/checkpoint';
 import {withOutcome} from '../../../core/training/fineTune';
+import {type OptimizerState, restoreOptimizer, stateOfOptimizer} from '../../../core/training/optimizerState';
 import {resumeRun} from '../../../core/training/resume';
 import {type CallbackState, forgetResumed} from '../../../core/training/resumed';
 import {checkIdentity, identityOfBase} from '../../../core/training/runIdentity';
@@ -160,12 +161,38 @@ function sumOf(values: Float32Array | undefined): number {
   return values?.reduce((sum, value) => sum + value, 0) ?? 0;
 }
 
+/** The values of a model and the moments of its optimizer at some time. Unchanged ones take no memory. */
+class RunState {
+  private readonly values: Snapshot;
+  private readonly optimizer: OptimizerState;
+  private readonly slots: Readonly<Record<string, tf.Tensor>>;
+
+  constructor(private readonly model: tf.LayersModel) {
+    this.values = new Snapshot(changingVariables(model));
+    const {state, tensors} = stateOfOptimizer(model.optimizer);
+    this.optimizer = state;
+    this.slots = Object.fromEntries(
+      Object.entries(tensors).map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))] as const),
+    );
+  }
+
+  restore(): void {
+    this.values.restore();
+    restoreOptimizer(this.model.optimizer, this.optimizer, this.slots, this.model.trainableWeights);
+  }
+
+  dispose(): void {
+    this.values.dispose();
+    tf.dispose(this.slots);
+  }
+}
+
 /** Ends steps: it logs what their answers were like, and throws what ended the sampling. It comes first. */
 class RewardCourse extends TrainingCallback {
   override readonly stateName = 'rewards';
   steps: RewardStep[] = [];
-  /** The values after the last whole step. */
-  private snapshot: Snapshot | undefined;
+  /** The state after the last whole step. */
+  private snapshot: RunState | undefined;
 
   constructor(
     private readonly dataset: RewardDataset,
@@ -179,7 +206,7 @@ class RewardCourse extends TrainingCallback {
     await super.onEpochBegin(epoch);
     this.dataset.step = epoch;
     this.snapshot?.dispose();
-    this.snapshot = new Snapshot(changingVariables(this.subject));
+    this.snapshot = new RunState(this.subject);
   }
 
   protected override async endEpoch(_epoch: number, logs: Logs): Promise<void> {
@@ -195,7 +222,7 @@ class RewardCourse extends TrainingCallback {
     this.onStep?.(step);
   }
 
-  /** Restores the values after the last whole step, and ends the other callbacks. */
+  /** Restores the state after the last whole step, and ends the other callbacks. */
   endAll(): void {
     this.snapshot?.restore();
     this.all.forEach(callback => {
@@ -249,8 +276,8 @@ export async function runRewards(
   if (isTraining(fittedModel(model))) {
     throw busyError('The model is already training: another fit is running. Await it first.');
   }
-  const before = restore ? new Snapshot(changingVariables(model)) : undefined;
   compilePolicy(model, resolved);
+  const before = restore ? new RunState(model) : undefined;
   const identity = resolved.checkpoint === undefined ? {} : await identityOf(model, resolved);
   const resumed =
     resolved.checkpoint === undefined
