@@ -86,7 +86,7 @@ async function run({task: name, seed, random}: Pick<Run, 'task' | 'seed' | 'rand
   const after = await heldOut(model, tokenizer, task, seed);
   console.log(`  after: ${mean(after.rewards).toFixed(3)} ${JSON.stringify(after.answer)}`);
   [model, base].forEach(disposeModel);
-  rmSync(checkpoint, {recursive: true, force: true});
+  [0, 1].forEach(slot => rmSync(`${checkpoint}-${slot}`, {recursive: true, force: true}));
   const middle = mean(after.rewards);
   return {
     ...{task: name, seed, random, steps},
