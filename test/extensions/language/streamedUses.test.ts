@@ -57,6 +57,8 @@ import {withoutLeaks} from '../../helpers';
 import {MemoryHandler} from '../../models';
 import {fileOf} from './ggufFiles';
 
+jest.setTimeout(120_000);
+
 /** A file in memory that counts what is read of it, and fails from a read on. */
 class CountedFile implements RandomAccess {
   reads = 0;
