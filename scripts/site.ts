@@ -2,13 +2,15 @@
 // they are written, and builds them anew when they change.
 
 import {spawnSync} from 'node:child_process';
-import {readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {cpSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {ENTRIES, withImportNames} from './entries';
 import {llmsFiles} from './llms';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+/** Files of the tests that the code of pages reads when it runs in a tab. */
+const FIXTURES = ['gguf/llama.gguf', 'onnx', 'transcripts', 'transformers/bertClasses', 'transformers/vit'];
 
 function run(program: string, ...args: string[]): void {
   const {status} = spawnSync(process.execPath, [join(ROOT, 'node_modules', program), ...args], {
@@ -32,6 +34,11 @@ if (process.argv.includes('--serve')) {
   run('vitepress/bin/vitepress.js', 'build', 'site');
   for (const [name, text] of Object.entries(await llmsFiles(ROOT))) {
     writeFileSync(join(ROOT, 'site/.vitepress/dist', name), text);
+  }
+  for (const path of FIXTURES) {
+    cpSync(join(ROOT, 'test/fixtures', path), join(ROOT, 'site/.vitepress/dist/test/fixtures', path), {
+      recursive: true,
+    });
   }
   console.log('The site is in site/.vitepress/dist. `npx vitepress preview site` serves it.');
 }

@@ -4,6 +4,7 @@ import {fileURLToPath} from 'node:url';
 import {type DefaultTheme, defineConfig} from 'vitepress';
 import {wasmThreads} from '../../examples/shared/wasmThreads';
 import {ENTRIES, entrySources, importName} from '../../scripts/entries';
+import {addRun, filesOfTests} from './runBlocks';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const EXAMPLES = readdirSync(join(ROOT, 'examples')).filter(name =>
@@ -86,6 +87,7 @@ export default defineConfig({
   markdown: {
     theme: {light: 'github-light-high-contrast', dark: 'github-dark-high-contrast'},
     config: md => {
+      addRun(md);
       md.core.ruler.push('readme-links', ({tokens, env}) => {
         const links = tokens.flatMap(({children}) => children ?? []).filter(({type}) => type === 'link_open');
         for (const link of links) {
@@ -223,7 +225,7 @@ export default defineConfig({
     resolve: {
       alias: entrySources(ROOT),
     },
-    plugins: [wasmThreads()],
+    plugins: [wasmThreads(), filesOfTests(ROOT)],
     worker: {format: 'es', plugins: () => [wasmThreads()]},
     build: {chunkSizeWarningLimit: 3000},
   },

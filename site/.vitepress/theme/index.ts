@@ -1,8 +1,9 @@
 import DefaultTheme from 'vitepress/theme';
-import {useRoute} from 'vitepress';
+import {type EnhanceAppContext, useRoute} from 'vitepress';
 import {h, nextTick, onMounted, watch} from 'vue';
 import dark from '../../../examples/browser/page-dark.jpg';
 import light from '../../../examples/browser/page-light.jpg';
+import {RunBlock} from './RunBlock';
 import './style.css';
 
 const ALT = 'A page that learns symbols drawn by hand in a few seconds';
@@ -20,6 +21,9 @@ function markMain(): void {
 
 export default {
   extends: DefaultTheme,
+  enhanceApp: ({app}: EnhanceAppContext) => {
+    app.component('RunBlock', RunBlock);
+  },
   setup: () => {
     const route = useRoute();
     onMounted(() =>

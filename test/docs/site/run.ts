@@ -1,8 +1,8 @@
 // Looks at the built site in Chromium: `npm run docs && npm run check -- site`. In light and dark, at a desk's and at a
-// phone's width it has axe look for what some readers could not use, and it searches and trains. With
-// `-- --pictures <folder>` it keeps pictures.
+// phone's width it has axe look for what some readers could not use, and it searches, trains, and runs the code of the
+// pages. With `-- --pictures <folder>` it keeps pictures.
 
-import {existsSync, mkdirSync, readFileSync} from 'node:fs';
+import {existsSync, mkdirSync, readdirSync, readFileSync} from 'node:fs';
 import {createServer} from 'node:http';
 import {extname, join} from 'node:path';
 import {chromium, type Page} from 'playwright-core';
@@ -139,6 +139,30 @@ faults.push(...(await violations(page)).map(fault => `the measured page: ${fault
 if (pictures !== undefined) {
   await page.screenshot({path: join(pictures, 'measured.png'), fullPage: true});
 }
+
+const withCode = (readdirSync(SITE, {recursive: true}) as string[]).filter(
+  path => path.endsWith('.html') && readFileSync(join(SITE, path), 'utf8').includes('class="run-block"'),
+);
+let blocksRun = 0;
+for (const path of withCode) {
+  await page.goto(`${origin}/${path}`);
+  await page.waitForLoadState('networkidle');
+  const last = page.locator('.run-block').last();
+  for (const block of await page.locator('.run-block').all()) {
+    await block.getByRole('button', {name: 'Run', exact: true}).click();
+    await block.and(page.locator('[data-state=done], [data-state=failed]')).waitFor({timeout: 120_000});
+    blocksRun++;
+    if ((await block.getAttribute('data-state')) === 'failed') {
+      const output = await block.frameLocator('iframe').getByRole('log').innerText();
+      faults.push(`${path}: a block fails: ${output.slice(-300)}`);
+    }
+  }
+  faults.push(...(await violations(page)).map(fault => `${path} with outputs: ${fault}`));
+  if (pictures !== undefined) {
+    await last.screenshot({path: join(pictures, `run-${path.replaceAll('/', '-')}.png`)});
+  }
+}
+console.log(`${blocksRun} blocks of code run on ${withCode.length} pages.`);
 
 await browser.close();
 server.close();

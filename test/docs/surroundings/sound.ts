@@ -25,13 +25,14 @@ export const url = 'https://example.com/whisper';
 export const show: (text: string) => void = () => undefined;
 
 export function files() {
-  const read = (name: string) => readFileSync(join('test/fixtures/transcripts', name));
-  const {cases} = JSON.parse(read('expected.json').toString()) as {cases: {generation: object}[]};
+  const path = (name: string) => join('test/fixtures/transcripts', name);
+  const read = (name: string) => readFileSync(path(name), 'utf8');
+  const {cases} = JSON.parse(read('expected.json')) as {cases: {generation: object}[]};
   const words = Array.from({length: 40}, (_, i) => `word${i}`);
   return Promise.resolve({
     [`${url}/preprocessor_config.json`]: JSON.stringify(preprocessor),
-    [`${url}/config.json`]: read('config.json').toString(),
-    [`${url}/model.safetensors`]: new Uint8Array(read('model.safetensors')),
+    [`${url}/config.json`]: read('config.json'),
+    [`${url}/model.safetensors`]: new Uint8Array(readFileSync(path('model.safetensors'))),
     [`${url}/generation_config.json`]: JSON.stringify(cases[2]!.generation),
     [`${url}/tokenizer.json`]: JSON.stringify(wordTokenizer(words)),
     [`${url}/tokenizer_config.json`]: JSON.stringify({tokenizer_class: 'PreTrainedTokenizer'}),

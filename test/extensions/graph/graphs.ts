@@ -7,11 +7,11 @@ import type {GraphAttribute, GraphNode} from '../../../src/extensions/graph/grap
 
 /** A text, as a graph stores it. */
 export function text(value: string): GraphAttribute {
-  return {s: Buffer.from(value).toString('base64')};
+  return {s: btoa(value)};
 }
 
 export function texts(...values: string[]): GraphAttribute {
-  return {list: {s: values.map(value => Buffer.from(value).toString('base64'))}};
+  return {list: {s: values.map(btoa)}};
 }
 
 export function integers(...values: number[]): GraphAttribute {

@@ -1,4 +1,5 @@
 import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
 
 import * as tf from '@tensorflow/tfjs';
 
@@ -19,7 +20,7 @@ export interface OnnxCase {
 }
 
 /** Pages of the docs run in another folder. */
-const FOLDER = `${process.cwd()}/test/fixtures/onnx`;
+const FOLDER = join(__dirname, '../../fixtures/onnx');
 
 /** What test/python/make_onnx.py wrote. */
 export function readCases(file: string): OnnxCase[] {
@@ -27,7 +28,7 @@ export function readCases(file: string): OnnxCase[] {
 }
 
 export function bytesOf({file}: OnnxCase): Uint8Array {
-  return new Uint8Array(Buffer.from(file, 'base64'));
+  return Uint8Array.from(atob(file), character => character.charCodeAt(0));
 }
 
 /** What a model predicts for the inputs of a case. */

@@ -1,4 +1,5 @@
 import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
 
 /** A transformer that PyTorch exported, and what it gives (`test/python/make_onnx_transformers.py`). */
 interface ExportedTransformer {
@@ -10,12 +11,12 @@ interface ExportedTransformer {
   values: number[];
 }
 
-const STORED = JSON.parse(readFileSync(`${process.cwd()}/test/fixtures/onnx/transformers.json`, 'utf8')) as (Omit<
+const STORED = JSON.parse(readFileSync(join(__dirname, '../../fixtures/onnx/transformers.json'), 'utf8')) as (Omit<
   ExportedTransformer,
   'file'
 > & {file: string})[];
 
 export const TRANSFORMERS: ExportedTransformer[] = STORED.map(({file, ...rest}) => ({
   ...rest,
-  file: new Uint8Array(Buffer.from(file, 'base64')),
+  file: Uint8Array.from(atob(file), character => character.charCodeAt(0)),
 }));
