@@ -131,6 +131,15 @@ test('the sum of values and their number elect different signs', async () => {
   }
 });
 
+test('by ties updates are merged with their scaling, and at least one entry is kept', async () => {
+  // s = 2/1: twice [3, 4, 6, 8].
+  const parts = entries([1], written({x: {a: [[1], [2]], b: [[3, 4]], alpha: 2}}));
+  const all = await combineAdapters(parts, {method: 'ties', density: 1, rank: 1});
+  expect(updateOf(all, 'x').flat()).toBeAllClose([6, 8, 12, 16]);
+  const largest = await combineAdapters(parts, {method: 'ties', density: 0.1, rank: 1});
+  expect(updateOf(largest, 'x').flat()).toBeAllClose([0, 0, 0, 16]);
+});
+
 test('by ties without a rank factors are merged each by themselves, as PEFT does', async () => {
   // Weights √(w·s): √(2·2) = 2 for the first, √(1·9) = 3 for the second.
   const parts = entries(

@@ -128,6 +128,11 @@ describe.each(KINDS)('%s', (className, kind) => {
     expect(() => adapt({layer: base(), ...args})).toThrow(new LoRAError(message));
   });
 
+  test.each([0, 2])('refuses %d inputs', count => {
+    const inputs = Array.from({length: count}, () => tf.ones(inputShape));
+    expect(() => adapted().call(inputs, {})).toThrow(`Expected one input, got ${count}.`);
+  });
+
   test('refuses options that do not exist or have another type, with the name that is meant, all at once', () => {
     const refusal = (args: object) => {
       try {

@@ -109,6 +109,7 @@ test('settings and models that do not fit are refused, and an abort ends the hea
       expect(trained(of, args)).rejects.toThrow(message);
     await expectRefused({headFirst: {epochs: 0}}, /headFirst\.epochs must be a whole number/);
     await expectRefused({headFirst: {learningRate: -1}}, /headFirst\.learningRate must be a number above 0, got -1/);
+    await expectRefused({headFirst: {learningRate: 0}}, /headFirst\.learningRate must be a number above 0, got 0/);
     await expectRefused({headFirst: {rate: 1}}, /There is no option "rate"\. The options are: epochs, learningRate/);
     await expectRefused({headFirst: 20}, /options must be an object/);
     const controller = new AbortController();

@@ -88,6 +88,12 @@ test('a safe merge is the merge where all is finite', async () => {
   expect(predictions(merged, inputs)).toEqual(predictions(mergeLoRA(adapted), inputs));
 });
 
+test('a safe merge refuses options that do not exist', async () => {
+  const options: object = {safe: true};
+  const merge = safeMergeLoRA(applyLoRA(mlp().model, {rank: 1}), options);
+  await expect(merge).rejects.toThrow('There is no option "safe". The options are: signal, onProgress.');
+});
+
 test.each([
   ['NaN', NaN],
   ['an infinity', Infinity],

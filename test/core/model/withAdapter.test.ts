@@ -148,6 +148,21 @@ describe('while a withAdapter waits for a promise', () => {
     expect(predicted()).toEqual(expected.own);
   });
 
+  test("one inside of a function that returns no promise is refused, and how its promise ends is nobody's concern", async () => {
+    const {adapted, cats, lions, predicted, expected} = setting();
+    const unhandled = jest.fn();
+    process.on('unhandledRejection', unhandled);
+    expect(() =>
+      withAdapter(adapted, cats, scope => {
+        withAdapter(scope, lions, () => Promise.reject(new Error('late'))).catch(() => undefined);
+      }),
+    ).toThrow(LoRAError);
+    await pause();
+    process.off('unhandledRejection', unhandled);
+    expect(unhandled).not.toHaveBeenCalled();
+    expect(predicted()).toEqual(expected.own);
+  });
+
   test('it waits for what is open inside of it', async () => {
     const {adapted, cats, lions, predicted, expected} = setting();
     const {open, opened} = gate();

@@ -134,6 +134,7 @@ describe('loaders', () => {
 
   test('a folder that is no PEFT adapter, and what is not there, name the files', async () => {
     server.push('org/models', {'some/adapter.safetensors': 'x', 'model.onnx': 'x', 'tiny.gguf': 'x'});
+    server.push('org/quantized', {'tiny.gguf': 'x'});
     const cases = [
       [() => loadAdapter('hf://org/models'), 'names no file. It has hf://org/models/some/adapter.safetensors, hf://'],
       [
@@ -141,7 +142,7 @@ describe('loaders', () => {
         'no file "modl.onnx". The closest names: hf://org/models/model.onnx',
       ],
       [() => loadGGUF('hf://org/models/tinny.gguf'), 'The closest names: hf://org/models/tiny.gguf'],
-      [() => loadTransformer('hf://org/models'), 'hf://org/models has no model.safetensors'],
+      [() => loadTransformer('hf://org/quantized'), 'hf://org/quantized has no model.safetensors'],
     ] as const;
     for (const [load, message] of cases) {
       expect(await failure(load())).toMatchObject({
@@ -202,7 +203,9 @@ describe('the token', () => {
     const refused = await failure(read('hf://org/gated/a.bin'));
     expect(refused.message).toContain('a token that may read it: this one may not');
     expect(refused.message).not.toContain('hf_wrong');
-    expect((await failure(read('hf://org/none/a.bin'))).message).toContain('There is no hf://org/none (404');
+    expect((await failure(read('hf://org/none/a.bin'))).message).toBe(
+      'There is no hf://org/none (404, RepoNotFound). Check the name; a private one needs a token.',
+    );
     expect((await failure(read('hf://org/gated@v2/a.bin'))).message).toContain('has no revision "v2"');
   });
 });

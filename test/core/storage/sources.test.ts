@@ -182,3 +182,15 @@ test.each([
   expect([bytes.length, bytes.at(-1)]).toEqual([expected, expected]);
   expect(cancel).toHaveBeenCalledTimes(expected < 20 ? 1 : 0);
 });
+
+test('what throws while a response is read ends the response', async () => {
+  const {bytes} = await example();
+  const cancel = jest.fn();
+  const stream = new ReadableStream<Uint8Array>({start: sender => sender.enqueue(bytes), cancel});
+  const reason = new Error('not now');
+  const onProgress = () => {
+    throw reason;
+  };
+  await expect(loadAdapter(new Response(stream), {onProgress})).rejects.toBe(reason);
+  expect(cancel).toHaveBeenCalledWith(reason);
+});

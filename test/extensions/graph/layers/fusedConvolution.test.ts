@@ -117,3 +117,10 @@ test('a depthwise layer keeps its constraint and its regularizer in its config',
   >;
   expect([depthwiseConstraint!.className, depthwiseRegularizer!.className]).toEqual(['NonNeg', 'L1L2']);
 });
+
+test.each([conv(true), depthwise(true)])('$name calls its hook before it computes', layer => {
+  const hook = jest.fn();
+  layer.setCallHook(hook);
+  modelOf(layer).predict(x());
+  expect(hook).toHaveBeenCalled();
+});
