@@ -23,7 +23,7 @@ export interface BestAdapterOptions {
   patience?: number;
   /** The minimum improvement of an epoch. Default: 0. */
   minDelta?: number;
-  /** Whether a lower or a higher value is better. Default: `'max'` for accuracies, F1, margins and rewards, else `'min'`. */
+  /** Which values are better. Default: `'max'` for accuracies, F1, margins and rewards, else `'min'`. */
   mode?: 'min' | 'max';
 }
 

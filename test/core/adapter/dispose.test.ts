@@ -9,7 +9,8 @@ test('an adapter has Symbol.dispose where the engine has it, as it was made', ()
       const {applyLoRA, getAdapter} = require('../../../src') as typeof import('../../../src');
       const base = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3]})]});
       const adapter = getAdapter(applyLoRA(base, {rank: 1}));
-      expect((adapter as unknown as Record<symbol, unknown>)[dispose]).toBe(adapter.dispose);
+      (adapter as unknown as Record<symbol, () => void>)[dispose]!();
+      expect(() => applyLoRA(base, adapter)).toThrow('disposed');
     });
   } finally {
     if (former === undefined) {

@@ -1,10 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import {setQuantizedActivations} from 'tfjs-lora/quantized';
+import 'tfjs-lora/transformers';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
 import {type BlockMatrix, readRows, rowBytes, packedSize} from '../../../src/extensions/quantized/formats/blockMatrix';
 import {FORMAT_NAMES, formatNamed} from '../../../src/extensions/quantized/formats/formats';
 import {quantizedKernels} from '../../../src/extensions/quantized/kernels/quantizedKernels';
 import {blockLookUp, multiply, multiplyBack} from '../../../src/extensions/quantized/ops/blockOps';
+import {transformerKernels} from '../../../src/extensions/transformers/kernels/transformer';
 import {randomFrom} from '../../attack/damage';
 import {numbers, random} from '../../helpers';
 
@@ -112,13 +114,17 @@ test('a matrix that takes more than one round of the threads', () => {
 });
 
 test.each(['Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q4_K', 'Q6_K'])(
-  'up to 16 rows with %s have the bits of each alone',
+  'up to 16 rows with %s in a planned pass have the bits of each alone',
   name => {
     const {matrix, blocks} = matrixOf(name, 67, 512, 3);
     const own = quantizedKernels(matrix.format)!;
+    const memory = transformerKernels()!.row!;
+    expect([16, 17].map(count => own.rowProducts!.takes(matrix, count))).toEqual([true, false]);
     const x = random<tf.Rank.R2>([16, 512], 1);
     const alone = tf.unstack(x).map(row => own.multiply!(tf.reshape(row, [1, 512]), blocks, matrix)!);
-    expect(numbers(own.multiply!(x, blocks, matrix)!)).toEqual(numbers(tf.concat(alone)));
+    const out = tf.zeros([16, 67]);
+    own.rowProducts!.multiply(memory.at(x), 16, [{blocks, matrix, to: memory.at(out)}]);
+    expect(numbers(out)).toEqual(numbers(tf.concat(alone)));
   },
 );
 

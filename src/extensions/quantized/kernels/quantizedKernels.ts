@@ -41,7 +41,7 @@ export function factorsOf(parts: readonly AdaptedMatrix[]): {
   };
 }
 
-/** Products of a few rows with several matrices of the same format and width, at addresses in the memory of a backend. */
+/** Products of a few rows with matrices of the same format and width, at addresses in the memory of a backend. */
 export interface RowProducts {
   takes(matrix: BlockMatrix, count: number): boolean;
   /** Writes `x·Wᵀ`, `[count, rows]`, for each matrix. */

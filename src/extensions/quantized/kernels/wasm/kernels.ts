@@ -45,8 +45,8 @@ const PANELS = 256 * 1024;
 /** The cost of unpacking a value, in multiplications. */
 const BY_UNPACKED = 4;
 /**
- * Up to this many rows are multiplied with weights that are unpacked in registers: together, one by one with blocks or
- * with floats, and rounded.
+ * Up to this many rows are multiplied with weights that are unpacked in registers: together in planned passes, with
+ * blocks or with floats in other products, whose last bits depend on it, and rounded.
  */
 const FEW = {joint: 16, blocks: 2, floats: 6, rounded: 4};
 
@@ -75,7 +75,8 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
     rowProducts: {
       takes: (matrix, count) => {
         const source = sourceOf(matrix);
-        return source !== undefined && mannerOf(count, matrix, source).isFew;
+        const isJoint = source !== undefined && JOINT_FORMATS.has(source.format) && count <= FEW.joint;
+        return isJoint || (source !== undefined && mannerOf(count, matrix, source).isFew);
       },
       multiply: (x, count, targets) => {
         const [{matrix}] = targets as [(typeof targets)[0]];
@@ -112,8 +113,7 @@ function mannerOf(
   {format}: Source,
 ): {isFew: boolean; rounds: boolean} {
   const rounds = count <= FEW.rounded && areActivationsRounded() && ROUNDED_FORMATS.has(format);
-  const most = JOINT_FORMATS.has(format) ? FEW.joint : numbers > 1 ? FEW.blocks : FEW.floats;
-  return {rounds, isFew: rounds || count <= most};
+  return {rounds, isFew: rounds || count <= (numbers > 1 ? FEW.blocks : FEW.floats)};
 }
 
 /** `x·Wᵀ` of a few rows with matrices of one format and width. A result's rows are `step` values apart. */
