@@ -149,7 +149,7 @@ const USAGES: Record<string, Usage> = {
   ],
   landmarkLoss: () => [{points: 2, dimensions: 2, visibility: 2, size: [0, 1], kind: 'wing', beta: 1, width: 1}],
   loraPlus: () => [library.adam(), {ratio: 4}],
-  measureLoRA: () => [adapted()],
+  measureLoRA: () => [adapted(), {}],
   addTokens: () => [writer(), shared.tokenizer, ['<tool>'], {init: 'mean', special: true}],
   trainableTokens: () => [writer(), [1], {lora: {rank: 1, targets: [/q_proj$/]}, head: true}],
   encodeChats: () => [
@@ -201,9 +201,9 @@ const USAGES: Record<string, Usage> = {
   replaceHead: () => [mlp().model, [layers.dense({units: 2, name: 'new'})], {at: 'hidden'}],
   resetOptimizer: () => [compiled()],
   resume: () => [compiled(), FOLDER, {keep: 1}],
-  safeMergeLoRA: () => [adapted()],
+  safeMergeLoRA: () => [adapted(), {}],
   saveAdapter: () => [adapter(), new MemoryHandler(), {format: 'safetensors', dtype: 'float32'}],
-  saveMerged: () => [adapted(), new MemoryHandler()],
+  saveMerged: () => [adapted(), new MemoryHandler(), {}],
   scaleAdapter: () => [adapter(), 1],
   seededBatches: () => [tf.ones([2]), tf.ones([2]), {batchSize: 1, seed: 1}],
   setAdapter: () => [adapted(), adapter()],
@@ -349,6 +349,27 @@ test('an option that does not exist is refused by every function that has option
         .then(() => use(...args.slice(0, -1), {...(options as object), unheardOf: 1}))
         .then(() => 'no error', String);
       if (!/^LoRAError.*unheardOf/s.test(told)) {
+        accepted.push(`${name}: ${told}`);
+      }
+    }
+  }
+  expect(accepted).toEqual([]);
+});
+
+test('a signal or a report of progress that is none is refused by every function that takes one', async () => {
+  jest.spyOn(console, 'warn').mockImplementation();
+  const accepted: string[] = [];
+  for (const [name, usage] of Object.entries(USAGES)) {
+    for (const option of ['signal', 'onProgress']) {
+      const args = usage();
+      if (!isOptions(args.at(-1)) || OTHER_OBJECTS.has(name)) {
+        continue;
+      }
+      const use = (EXPORTED as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
+      const told = await Promise.resolve()
+        .then(() => use(...args.slice(0, -1), {...(args.at(-1) as object), [option]: {}}))
+        .then(() => 'no error', String);
+      if (!new RegExp(`^LoRAError.*(?:${option} must be|no option "${option}")`, 's').test(told)) {
         accepted.push(`${name}: ${told}`);
       }
     }

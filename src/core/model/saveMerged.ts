@@ -5,6 +5,7 @@ import {encodeAdapter, type SafetensorsOptions} from '../storage/safetensors';
 import {withPlace} from '../storage/storage';
 import type {FileBytes} from '../../platform/formats/encodeSafetensors';
 import {disposeModel} from '../rewire/dispose';
+import {checkOptions} from '../../platform/errors';
 import type {CallOptions} from '../../platform/signals';
 import {getAdapter} from './currentAdapter';
 import {safeMergeLoRA} from './restore';
@@ -61,8 +62,10 @@ export async function withAdapterOf<T>(
 export async function saveMerged(
   model: tf.LayersModel,
   handlerOrUrl: tf.io.IOHandler | URL | string,
-  {signal, onProgress, ...config}: tf.io.SaveConfig & CallOptions = {},
+  options: tf.io.SaveConfig & CallOptions = {},
 ): Promise<tf.io.SaveResult> {
+  checkOptions(options, {includeOptimizer: true, trainableOnly: true, signal: true, onProgress: true});
+  const {signal, onProgress, ...config} = options;
   const place = placeOf(handlerOrUrl);
   checkPlace(place);
   const handler = saverOf(place);
