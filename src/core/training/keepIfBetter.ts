@@ -153,7 +153,11 @@ class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
   private async scores(): Promise<number[]> {
     const {validationData = [], scores: ofCaller, metric = 'loss', batchSize = 32} = this.options;
     if (ofCaller !== undefined) {
-      return [...(await ofCaller())];
+      const scores: unknown = await ofCaller();
+      if (!Array.isArray(scores) || !scores.every(score => typeof score === 'number')) {
+        throw new LoRAError(`scores must return a number for each held-out example, got ${kindOf(scores)}.`);
+      }
+      return scores;
     }
     const [xs, ys] = validationData.map(tensors => [tensors].flat()) as [tf.Tensor[], tf.Tensor[]];
     const objectives = objectivesOf(this.subject, metric) ?? [];

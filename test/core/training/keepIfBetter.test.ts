@@ -72,6 +72,8 @@ test('scores of a function are compared before and after, and higher is better',
   expect(found).toBeCloseTo(0.5, 5);
   const worse = await afterFit(0.5, {validationData: undefined, scores: () => (++calls % 2 === 0 ? [4, 5] : [4, 4])});
   expect(worse.gate.kept).toBe(false);
+  const none = afterFit(0.5, {validationData: undefined, scores: () => undefined as never});
+  await expect(none).rejects.toThrow('scores must return a number for each held-out example, got undefined.');
   expect(() => keepIfBetter({scores: 3 as never})).toThrow('scores must be a function');
   expect(() => keepIfBetter({})).toThrow('validationData must be [xs, ys]');
 });
