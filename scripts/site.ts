@@ -10,7 +10,7 @@ import {llmsFiles} from './llms';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** Files of the tests that the code of pages reads when it runs in a tab. */
-const FIXTURES = ['gguf/llama.gguf', 'onnx', 'transcripts', 'transformers/bertClasses', 'transformers/vit'];
+const FIXTURES = ['gguf/llama.gguf', 'onnx', 'transcripts', 'transformers'];
 
 function run(program: string, ...args: string[]): void {
   const {status} = spawnSync(process.execPath, [join(ROOT, 'node_modules', program), ...args], {

@@ -48,6 +48,8 @@ export function filesOfTests(root: string) {
     resolveId: (name: string, importer?: string) =>
       /^node:(?:fs|path)$/.test(name) && isOfTests(importer) ? join(root, 'site/nodeFiles.ts') : undefined,
     transform: (code: string, path: string) =>
-      isOfTests(path) ? code.replaceAll('__dirname', JSON.stringify(dirname(relative(root, path)))) : undefined,
+      isOfTests(path)
+        ? code.replaceAll('process.cwd()', "''").replaceAll('__dirname', JSON.stringify(dirname(relative(root, path))))
+        : undefined,
   };
 }

@@ -55,12 +55,12 @@ const browser = await chromium.launch({executablePath: CHROMIUM, args: ARGUMENTS
 const axe = readFileSync('node_modules/axe-core/axe.min.js', 'utf8');
 const faults: string[] = [];
 
-async function violations(page: Page): Promise<string[]> {
+async function violations(page: Page, within = 'html'): Promise<string[]> {
   await page.evaluate(axe);
-  const found = await page.evaluate(async () => {
-    const {axe: tool} = window as unknown as {axe: {run(): Promise<{violations: Violation[]}>}};
-    return (await tool.run()).violations;
-  });
+  const found = await page.evaluate(async selector => {
+    const {axe: tool} = window as unknown as {axe: {run(selector: string): Promise<{violations: Violation[]}>}};
+    return (await tool.run(selector)).violations;
+  }, within);
   return found.map(({id, help, nodes}) => `${id}: ${help}: ${nodes.length} ×, ${nodes[0]!.target.join(' ')}`);
 }
 
@@ -157,7 +157,7 @@ for (const path of withCode) {
       faults.push(`${path}: a block fails: ${output.slice(-300)}`);
     }
   }
-  faults.push(...(await violations(page)).map(fault => `${path} with outputs: ${fault}`));
+  faults.push(...(await violations(page, '.run-block')).map(fault => `${path} with outputs: ${fault}`));
   if (pictures !== undefined) {
     await last.screenshot({path: join(pictures, `run-${path.replaceAll('/', '-')}.png`)});
   }
