@@ -9,7 +9,8 @@ import {registerResetAfterGRU} from './core/keras/gruResetAfter';
 
 export {adaptONNX} from './extensions/onnx/adapt/adaptONNX';
 export type {AdaptedONNX, AdapterInput, AdaptONNXOptions} from './extensions/onnx/adapt/adapted';
-export {fromONNX, type FromONNXOptions, type ONNXSource} from './extensions/onnx/import/fromONNX';
+export type {ONNXSource} from './extensions/onnx/file/onnxSource';
+export {fromONNX, type FromONNXOptions} from './extensions/onnx/import/fromONNX';
 export {type NewONNXOptions, toONNX, type ToONNXOptions} from './extensions/onnx/export/toONNX';
 
 registerGraphGradients();

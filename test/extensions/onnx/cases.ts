@@ -1,5 +1,4 @@
 import {readFileSync} from 'node:fs';
-import {join} from 'node:path';
 
 import * as tf from '@tensorflow/tfjs';
 
@@ -20,7 +19,7 @@ export interface OnnxCase {
 }
 
 /** Pages of the docs run in another folder. */
-const FOLDER = join(__dirname, '../../fixtures/onnx');
+const FOLDER = `${process.cwd()}/test/fixtures/onnx`;
 
 /** What test/python/make_onnx.py wrote. */
 export function readCases(file: string): OnnxCase[] {

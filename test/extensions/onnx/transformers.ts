@@ -1,5 +1,4 @@
 import {readFileSync} from 'node:fs';
-import {join} from 'node:path';
 
 /** A transformer that PyTorch exported, and what it gives (`test/python/make_onnx_transformers.py`). */
 interface ExportedTransformer {
@@ -11,7 +10,7 @@ interface ExportedTransformer {
   values: number[];
 }
 
-const STORED = JSON.parse(readFileSync(join(__dirname, '../../fixtures/onnx/transformers.json'), 'utf8')) as (Omit<
+const STORED = JSON.parse(readFileSync(`${process.cwd()}/test/fixtures/onnx/transformers.json`, 'utf8')) as (Omit<
   ExportedTransformer,
   'file'
 > & {file: string})[];

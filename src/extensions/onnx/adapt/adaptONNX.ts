@@ -2,7 +2,7 @@ import {checkOptions, LoRAError, show} from '../../../platform/errors';
 import type {Adapter} from '../../../core/adapter/adapter';
 import {checkLimits} from '../../../core/storage/limits';
 import type {PEFTSource} from '../../../core/peft/readPeft';
-import type {ONNXSource} from '../import/fromONNX';
+import type {ONNXSource} from '../file/onnxSource';
 import type {AdaptedONNX, AdaptONNXOptions} from './adapted';
 
 /**

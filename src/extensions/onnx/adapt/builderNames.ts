@@ -1,6 +1,5 @@
 import type {NamedTensor} from '../import/namedTensors';
-import {JOINED} from './matchModules';
-import {asModule} from './products';
+import {asModule, JOINED} from './moduleNames';
 
 /**
  * Tensors under the names of the hub, where onnxruntime-genai's model builder gave them others: joined q, k and v, or

@@ -1,6 +1,7 @@
 import {faultLines, listed, misfitError} from '../../../platform/errors';
 import type {ModuleUpdate} from './moduleUpdates';
-import {asModule, type Product} from './products';
+import {asModule, JOINED} from './moduleNames';
+import type {Product} from './products';
 
 /** The columns `from` to `to` of an update's `B`, which are outputs of a product from `at` on. */
 export interface Piece {
@@ -94,12 +95,6 @@ function endsOf(path: string): string[] {
   const parts = path.split('.').slice(-MAX_PARTS);
   return parts.slice(1).map((_, i) => parts.slice(i + 1).join('.'));
 }
-
-/** Modules that exporters join to one product, in the order of its outputs. */
-export const JOINED: Readonly<Record<string, readonly string[]>> = {
-  qkv_proj: ['q_proj', 'k_proj', 'v_proj'],
-  gate_up_proj: ['gate_proj', 'up_proj'],
-};
 
 type Place = Omit<Piece, 'update'> & {module: FileModule};
 

@@ -1,6 +1,7 @@
 import type {OnnxTensor} from '../file/onnxTensor';
 import {type OnnxGraph, type OnnxNode, readGraphProto} from '../file/readOnnx';
 import {TYPE} from '../write/messages';
+import {asModule} from './moduleNames';
 
 /** The way to a graph inside another: the place of a node, and the attribute that holds the graph. */
 export interface BranchStep {
@@ -185,9 +186,4 @@ function namesOf({name, outputs, metadata}: OnnxNode, matrix: Matrix): string[] 
     matrix.name.replace(/\.(?:MatMul\.)?weight.*$/s, ''),
   ];
   return [...new Set(candidates.map(asModule))].filter(candidate => /[a-z]/i.test(candidate));
-}
-
-/** A module's path as this library compares it: `attn` and `self_attn` are the same module. */
-export function asModule(path: string): string {
-  return path.replace(/(^|\.)(?:attn|attention)\.(?=(?:q|k|v|o|qkv)_proj)/, '$1self_attn.');
 }

@@ -5,7 +5,8 @@ import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
 import {type CallOptions, checkCallOptions} from '../../../platform/signals';
 import {checkModel} from '../../../platform/tfjs/checkModel';
 import {whileMerged} from '../../../core/model/whileMerged';
-import type {LoadONNXOptions, ONNXSource} from '../import/fromONNX';
+import type {ONNXSource} from '../file/onnxSource';
+import type {LoadONNXOptions} from '../import/fromONNX';
 import {writeFolder} from './folder';
 
 /** How a model is written into the file that it was imported from. */

@@ -6,7 +6,6 @@ import {withoutResidue} from '../../../platform/tfjs/engine';
 import {tensorOfBytes} from '../../../platform/tfjs/tensorOfBytes';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
 import {withHubName} from '../../../core/storage/hubName';
-import {bytesOf, fetched, type SourceOptions, type StreamSource} from '../../../core/storage/sources';
 import {checkLimits, type LoadOptions} from '../../../core/storage/limits';
 import {build, type ChosenPart, chosenPart, type GraphPart, planned, recorded} from '../../graph/import/fromGraphModel';
 import {FreeNames, neededNodes} from '../../graph/import/order';
@@ -15,15 +14,13 @@ import type {Planner} from '../../graph/import/planner';
 import type {GraphPlan} from '../../graph/import/values';
 import {type GraphNode, keyOf, resultTypeOf, shapeOf} from '../../graph/graphDef';
 import {typeOf} from '../file/onnxTensor';
+import {bytesAt, type ONNXSource} from '../file/onnxSource';
 import {openOnnx, type OnnxModel, type OnnxNode} from '../file/readOnnx';
 import {supplyExternal} from '../file/supplyExternal';
 import {Lowering} from '../lower/lowering';
 import {OnnxCall} from '../lower/onnxCall';
 import {ruleFor} from '../lower/operations';
 import {graphOfOnnx, type OnnxGraphModel} from './onnxGraph';
-
-/** Where an ONNX file comes from: bytes, a Blob, a Response, a URL; in Node a path too. */
-export type ONNXSource = StreamSource | PromiseLike<StreamSource>;
 
 /** The part of an ONNX file that is imported, as the metadata of saved models records it. */
 export interface OnnxPart extends GraphPart {
@@ -113,18 +110,6 @@ export async function loadOnnx(source: ONNXSource, options: LoadONNXOptions): Pr
   }
   await supplyExternal(model, place => bytesAt(externalData[place] as ONNXSource, limits));
   return model;
-}
-
-/** The bytes of a source; those that are already in memory are not copied. */
-export async function bytesAt(source: ONNXSource, limits: SourceOptions): Promise<Uint8Array> {
-  const resolved = await source;
-  if (resolved instanceof Uint8Array && resolved.length <= (limits.maxBytes ?? Infinity)) {
-    return resolved;
-  }
-  return bytesOf(
-    typeof resolved === 'string' || resolved instanceof URL ? await fetched(resolved, limits) : resolved,
-    limits,
-  );
 }
 
 /** The plan of the layers of a file, and how its weights were arranged. */
