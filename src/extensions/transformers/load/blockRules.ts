@@ -10,6 +10,7 @@ import {LAYERS, type Rules} from '../../onnx/layers/layers';
 import {biased, indices} from '../../onnx/layers/shapes';
 import type {GraphWriter, Source} from '../../onnx/write/graphWriter';
 import {TYPE} from '../../onnx/write/messages';
+import {sitesOf} from '../../../core/rewire/walk';
 import type {KernelLayer} from '../../../platform/tfjs/layerFields';
 import {TiedDense} from '../layers/tiedDense';
 
@@ -154,9 +155,14 @@ export function keepsBlocks(layer: tf.layers.Layer | undefined): layer is BlockL
   return Object.hasOwn(FORMATS, format.name) && width % format.numbers === 0;
 }
 
-/** The bits of the integers of a layer's blocks; `undefined` if they are not written as they are. */
-export function bitsOf(layer: tf.layers.Layer): number | undefined {
-  return keepsBlocks(layer) ? FORMATS[layer.matrix.format.name]?.bits : undefined;
+/** How transformers.js calls the type of a model's weights, and what ends the names of files with such weights. */
+export function weightsType(model: tf.LayersModel): {dtype: 'q4' | 'q8' | 'fp32'; suffix: string} {
+  const bits = sitesOf(model).map(({layer}) => keepsBlocks(layer) && FORMATS[layer.matrix.format.name]?.bits);
+  if (bits.includes(4)) {
+    return {dtype: 'q4', suffix: '_q4'};
+  }
+  // Files with weights in float16 compute in float32, which devices without float16 can too.
+  return bits.includes(8) ? {dtype: 'q8', suffix: '_quantized'} : {dtype: 'fp32', suffix: ''};
 }
 
 const otherwise = (className: string) => LAYERS[className] as Write;

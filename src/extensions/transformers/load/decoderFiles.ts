@@ -6,7 +6,7 @@ import {whileMerged} from '../../../core/model/whileMerged';
 import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
 import {TYPE} from '../../onnx/write/messages';
-import {BLOCK_RULES, bitsOf} from './blockRules';
+import {BLOCK_RULES, weightsType} from './blockRules';
 import {cachedRules} from './cachedRules';
 import {isAttention} from './isDecoder';
 
@@ -46,13 +46,11 @@ export async function decoderFiles(
           'toONNX(model) writes the model without a cache.',
       );
     }
-    const bits = layers.map(layer => bitsOf(layer));
-    // Files with weights in float16 compute in float32, which devices without float16 can too.
-    const dtype = bits.includes(4) ? 'q4' : bits.includes(8) ? 'q8' : 'fp32';
-    const name = {q4: 'model_q4', q8: 'model_quantized', fp32: 'model'}[dtype];
-    const {file, data} = await writeModel(plain, options, interfaceOf(plain, positions, `${name}.onnx_data`));
+    const {dtype, suffix} = weightsType(plain);
+    const name = `model${suffix}.onnx`;
+    const {file, data} = await writeModel(plain, options, interfaceOf(plain, positions, `${name}_data`));
     return {
-      files: {[`onnx/${name}.onnx`]: file, [`onnx/${name}.onnx_data`]: data},
+      files: {[`onnx/${name}`]: file, [`onnx/${name}_data`]: data},
       settings: {dtype, use_external_data_format: true},
     };
   });

@@ -10,8 +10,9 @@ import {Fraction, TYPE} from '../../onnx/write/messages';
 import {PositionEmbedding} from '../layers/addedEmbeddings';
 import {Attention, type AttentionArgs} from '../layers/attention';
 import {loadedPreprocessor} from '../net/preprocessorKey';
-import {BLOCK_RULES, keepsBlocks} from './blockRules';
+import {BLOCK_RULES, weightsType} from './blockRules';
 import {configText} from './configText';
+import {isAttention} from './isDecoder';
 import {objectOf} from './languageFacts';
 import {SPEECH} from './speechFacts';
 
@@ -39,11 +40,10 @@ export async function speechFiles(
   return whileMerged(model, async plain => {
     const [sound] = plain.inputs;
     const heard = plain.getLayer('model/encoder/layer_norm').output as tf.SymbolicTensor;
-    const hasBlocks = sitesOf(plain).some(({layer}) => keepsBlocks(layer));
-    const dtype = hasBlocks ? 'q4' : options.dtype === 'float16' ? 'fp16' : 'fp32';
+    const {dtype, suffix} = weightsType(plain);
     const files: Record<string, string | FileBytes> = {};
     const add = async (name: string, written: tf.LayersModel, interfaceNames: Interface) => {
-      const path = `${name}${dtype === 'fp32' ? '' : `_${dtype}`}.onnx`;
+      const path = `${name}${suffix}.onnx`;
       const {file, data} = await writeModel(written, options, {...interfaceNames, dataFile: `${path}_data`});
       files[`onnx/${path}`] = file;
       files[`onnx/${path}_data`] = data;
@@ -93,7 +93,7 @@ const PAST = {decoder: 'past_key_values.0.decoder.key', encoder: 'past_key_value
 /** Names, types and sizes as transformers.js has them: it makes the first cache of the sizes that are numbers. */
 function decoderInterface(model: tf.LayersModel, heard: tf.SymbolicTensor): Interface {
   const attentions = sitesOf(model).flatMap(({layer, path}) =>
-    layer instanceof Attention && /\/decoder\//.test(path) ? [layer] : [],
+    isAttention(layer) && /\/decoder\//.test(path) ? [layer] : [],
   );
   const width = heard.shape[2] ?? 0;
   const cacheValues = (prefix: string, lengths: Record<'decoder' | 'encoder', string>) =>
