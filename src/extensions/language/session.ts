@@ -14,7 +14,8 @@ import {directPass} from './directPass';
 import {outputHead} from '../transformers/losses/outputHead';
 import type {Head} from '../transformers/ops/headInChunks';
 import {positionLimitOf} from '../transformers/net/positionLimit';
-import {Attention} from '../transformers/layers/attention';
+import {isAttention} from '../transformers/load/isDecoder';
+import type {Attention} from '../transformers/layers/attention';
 import {DecodePass} from './decodePass';
 import {type Candidates, candidatesIn} from './sampling';
 
@@ -56,7 +57,7 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
     );
   }
   const layers = sitesOf(model).map(({layer}) => baseOf(layer));
-  const bidirectional = layers.find(layer => layer instanceof Attention && !layer.causal);
+  const bidirectional = layers.find(layer => isAttention(layer) && !layer.causal);
   if (bidirectional !== undefined) {
     throw misfitError(
       `The model must be causal, but "${bidirectional.name}" attends to later tokens too, as in BERT or a ` +
@@ -139,7 +140,7 @@ export class DecodingSession implements Decoding, DecodeState {
     texts.forEach(ids => this.check(ids));
     this.rows = texts.map((text, i) => [...new Array<number>(this.begins[i] as number).fill(0), ...text]);
     this.fit();
-    this.attentions = sitesOf(model).flatMap(({layer}) => (layer instanceof Attention ? [layer] : []));
+    this.attentions = sitesOf(model).flatMap(({layer}) => (isAttention(layer) ? [layer] : []));
   }
 
   private check(ids: readonly number[]): void {

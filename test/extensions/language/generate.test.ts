@@ -385,3 +385,21 @@ test('perplexity is e to the mean of what the tokens surprise by', async () => {
   expect([await measurePerplexity(model, tokenizer, texts)]).toBeAllClose([Math.exp(sum / count)], {rtol: 1e-4});
   await expect(measurePerplexity(model, tokenizer, [''])).rejects.toThrow(/^No text has two tokens/);
 });
+
+test.each(['gpt2', 'optTied', 'lfm2Tied'])(
+  'a %s that another copy of the library made generates the same text',
+  async name => {
+    const {config, weights, tied} = fixture(name);
+    const {model: here} = await loadTransformer({config, weights, tied, tokenizer: false});
+    const expected = await writtenIds(here, [3, 1, 2], 6);
+    await jest.isolateModulesAsync(async () => {
+      jest.doMock('@tensorflow/tfjs', () => tf);
+      const copy = await import('tfjs-lora/transformers');
+      expect(copy.loadTransformer).not.toBe(loadTransformer);
+      const {model} = await copy.loadTransformer({config, weights, tied, tokenizer: false});
+      expect(await writtenIds(model, [3, 1, 2], 6)).toEqual(expected);
+      disposeModel(model);
+    });
+    disposeModel(here);
+  },
+);

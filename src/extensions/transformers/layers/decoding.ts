@@ -58,21 +58,27 @@ export interface Decoding {
   extended(layer: tf.layers.Layer, append: (past: EarlierPositions) => KeysAndValues): KeysAndValues;
 }
 
-let current: Decoding | undefined;
+/** The state of the current pass, on the engine that all copies of the library in a process share. */
+const CURRENT = Symbol.for('tfjs-lora.decoding');
+
+function engine(): {[CURRENT]?: Decoding | undefined} {
+  return tf.engine() as object;
+}
 
 /** The state that the current pass continues; `undefined` if a pass computes all positions. */
 export function currentDecoding(): Decoding | undefined {
-  return current;
+  return engine()[CURRENT];
 }
 
 /** Runs a pass through a model whose layers continue from a cache. It must end before another one begins. */
 export function whileDecoding<T>(decoding: Decoding, f: () => T): T {
-  const before = current;
-  current = decoding;
+  const owner = engine();
+  const before = owner[CURRENT];
+  owner[CURRENT] = decoding;
   try {
     return f();
   } finally {
-    current = before;
+    owner[CURRENT] = before;
   }
 }
 

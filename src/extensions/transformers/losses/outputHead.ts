@@ -26,9 +26,11 @@ export function outputHead(model: tf.LayersModel): OutputHead | undefined {
   for (;;) {
     const {sourceLayer, inputs} = tensor;
     const base = baseOf(sourceLayer);
-    const isDense = [TiedDense, stockClass('Dense')].some(kind => base instanceof kind);
+    // By names, because another copy of this library may have made the layer.
+    const name = base.getClassName();
+    const isDense = base instanceof stockClass('Dense') || name === TiedDense.className;
     const [states, ...more] = inputs;
-    const isElementwise = [Scaling, SoftCap].some(kind => base instanceof kind);
+    const isElementwise = [Scaling.className, SoftCap.className].includes(name);
     if (states?.shape.length !== 3 || more.length > 0 || !(isDense || isElementwise)) {
       return undefined;
     }
