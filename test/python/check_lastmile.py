@@ -21,6 +21,7 @@ from make_lastmile import IDS
 from onnx import numpy_helper
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 
 def dequantized(file):
@@ -101,6 +102,7 @@ def logits(network):
 
 
 def main(folder):
+    logging.disable_progress_bar()
     passed = failed = 0
     for case in json.loads((folder / "cases.json").read_text()):
         file = onnx.load(case["file"])

@@ -1,12 +1,22 @@
 // Puts adapters beside files of tiny decoders that onnxruntime-genai's model builder, optimum and torch write, and
 // compares them in ONNX Runtime with PEFT. transformers.js swaps adapters of some of them: `npm run check -- lastmile`.
 //
-//     npm run check -- lastmile [--smollm2] [--pages]
+//     npm run check -- lastmile [files] [swaps] [speech] [written] [decoders] [--smollm2] [--pages]
 //
-// With `--smollm2` transformers.js generates with SmolLM2-135M too, and with `--pages` also in Chromium.
+// Without names of parts, all of them run. With `--smollm2` transformers.js generates with SmolLM2-135M too, and with
+// `--pages` also in Chromium.
 
 import {execFileSync, spawnSync} from 'node:child_process';
-import {copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import process from 'node:process';
@@ -19,7 +29,8 @@ import {checkGenerated} from './checkGenerated';
 import {checkSpeech} from './checkSpeech';
 import {checkSwaps, type SwapCase} from './swapInTransformersJs';
 
-const {values: flags} = parseArgs({
+const {values: flags, positionals} = parseArgs({
+  allowPositionals: true,
   options: {smollm2: {type: 'boolean', default: false}, pages: {type: 'boolean', default: false}},
 });
 
@@ -30,6 +41,8 @@ const BUILT = ['llama', 'qwen2', 'qwen3', 'mistral'].flatMap(model =>
 );
 const EXPORTED = ['llama', 'qwen3', 'phi3'];
 const QUANTIZED = 'llama';
+
+const OPTIMUM = ['-m', 'optimum.commands.optimum_cli', 'export', 'onnx', '--model'];
 
 function run(program: string, ...args: string[]): void {
   execFileSync(program, args, {stdio: ['ignore', 'ignore', 'ignore'], maxBuffer: 2 ** 28});
@@ -54,11 +67,22 @@ async function adapt(folder: string, adapter: string, to: string) {
   return paths;
 }
 
-async function main(): Promise<void> {
-  const out = mkdtempSync(join(tmpdir(), 'lastmile-'));
-  process.on('exit', () => rmSync(out, {recursive: true}));
-  const [builder, optimum] = [builderPython(), optimumPython()];
-  run(builder, 'test/python/make_lastmile.py', 'models', out);
+/** Exports a model of a folder by optimum. @returns the folder of its file. */
+function exported(out: string, model: string): string {
+  const folder = join(out, `${model}-optimum`);
+  const task = ['--task', 'text-generation-with-past', '--no-post-process'];
+  run(optimumPython(), ...OPTIMUM, join(out, model), ...task, folder);
+  return folder;
+}
+
+function quantize(folder: string) {
+  run(optimumPython(), 'test/python/make_lastmile.py', 'quantize', join(folder, 'model.onnx'), folder);
+  return ['q4', 'q8'].map(type => ({type, folder: join(folder, type)}));
+}
+
+/** Compares files of all exporters in ONNX Runtime with PEFT. @returns how many of these checks failed. */
+async function checkFiles(out: string): Promise<number> {
+  const builder = builderPython();
   const files: {name: string; model: string; folder: string}[] = [];
   for (const {model, type} of BUILT) {
     const folder = join(out, `${model}-builder-${type}`);
@@ -67,17 +91,7 @@ async function main(): Promise<void> {
     run(builder, '-m', 'onnxruntime_genai.models.builder', ...options);
     files.push({name: `builder ${model} ${type}`, model, folder});
   }
-  const exported = (model: string) => {
-    const folder = join(out, `${model}-optimum`);
-    const task = ['--task', 'text-generation-with-past', '--no-post-process'];
-    run(optimum, '-m', 'optimum.commands.optimum_cli', 'export', 'onnx', '--model', join(out, model), ...task, folder);
-    return folder;
-  };
-  const quantize = (folder: string) => {
-    run(optimum, 'test/python/make_lastmile.py', 'quantize', join(folder, 'model.onnx'), folder);
-    return ['q4', 'q8'].map(type => ({type, folder: join(folder, type)}));
-  };
-  EXPORTED.forEach(model => files.push({name: `optimum ${model} fp32`, model, folder: exported(model)}));
+  EXPORTED.forEach(model => files.push({name: `optimum ${model} fp32`, model, folder: exported(out, model)}));
   const traced = join(out, `${QUANTIZED}-dynamo`);
   run(builder, 'test/python/make_lastmile.py', 'dynamo', join(out, QUANTIZED), join(traced, 'model.onnx'));
   files.push({name: `dynamo ${QUANTIZED} fp32`, model: QUANTIZED, folder: traced});
@@ -93,40 +107,64 @@ async function main(): Promise<void> {
     }
   }
   writeFileSync(join(out, 'cases.json'), JSON.stringify(cases));
-  const {status} = spawnSync(builder, ['test/python/check_lastmile.py', out], {stdio: 'inherit'});
+  return spawnSync(builder, ['test/python/check_lastmile.py', out], {stdio: 'inherit'}).status === 0 ? 0 : 1;
+}
+
+/** Swaps adapters beside files of optimum in transformers.js. @returns how many checks failed. */
+async function checkPublishedSwaps(out: string): Promise<number> {
   const models = [QUANTIZED];
   if (flags.smollm2) {
-    run(builder, 'test/python/make_lastmile.py', 'smollm2', smollm2(), join(out, 'smollm2'));
-    quantize(exported('smollm2'));
+    run(builderPython(), 'test/python/make_lastmile.py', 'smollm2', smollm2(), join(out, 'smollm2'));
     models.push('smollm2');
   }
   const swaps = models.flatMap(model => {
+    if (!existsSync(join(out, `${model}-optimum`))) {
+      quantize(exported(out, model));
+    }
     const adapters = ['qv', 'all'].map(kind => join(out, `${model}-${kind}`));
     return (['fp32', 'q4', 'q8'] as const).map((dtype): SwapCase => {
       const file = join(out, `${model}-optimum`, dtype === 'fp32' ? '' : dtype, 'model.onnx');
       return {name: `${model} ${dtype}`, dtype, file, model: join(out, model), adapters};
     });
   });
-  run(builder, 'test/python/make_lastmile.py', 'whisper', join(out, 'whisper'));
-  const exportedSpeech = join(out, 'whisper-optimum');
-  const task = ['--task', 'automatic-speech-recognition-with-past'];
-  run(
-    optimum,
-    '-m',
-    'optimum.commands.optimum_cli',
-    'export',
-    'onnx',
-    '--model',
-    join(out, 'whisper'),
-    ...task,
-    exportedSpeech,
-  );
-  const speechAgrees = await checkSpeech(join(out, 'whisper'), exportedSpeech);
-  const failed =
-    (await checkSwaps(join(out, 'swaps'), swaps, flags.pages)) +
-    (await checkGenerated(join(out, 'written'), flags.pages));
-  const decodersAgree = await checkDecoders();
-  process.exitCode = failed > 0 || !speechAgrees || !decodersAgree ? 1 : (status ?? 1);
+  return checkSwaps(join(out, 'swaps'), swaps, flags.pages);
+}
+
+async function checkPublishedSpeech(out: string): Promise<number> {
+  const [model, files] = [join(out, 'whisper'), join(out, 'whisper-optimum')];
+  run(builderPython(), 'test/python/make_lastmile.py', 'whisper', model);
+  run(optimumPython(), ...OPTIMUM, model, '--task', 'automatic-speech-recognition-with-past', files);
+  return checkSpeech(model, files, flags.pages);
+}
+
+const PARTS: Readonly<Record<string, (out: string) => Promise<number>>> = {
+  files: checkFiles,
+  swaps: checkPublishedSwaps,
+  speech: checkPublishedSpeech,
+  written: out => checkGenerated(join(out, 'written'), flags.pages),
+  decoders: () => checkDecoders(),
+};
+
+async function main(): Promise<void> {
+  const unknown = positionals.find(name => !Object.hasOwn(PARTS, name));
+  if (unknown !== undefined) {
+    throw new Error(`There is no part "${unknown}". The parts are ${Object.keys(PARTS).join(', ')}.`);
+  }
+  const names = positionals.length > 0 ? positionals : Object.keys(PARTS);
+  const out = mkdtempSync(join(tmpdir(), 'lastmile-'));
+  process.on('exit', () => rmSync(out, {recursive: true}));
+  if (names.some(name => ['files', 'swaps'].includes(name))) {
+    run(builderPython(), 'test/python/make_lastmile.py', 'models', out);
+  }
+  const failed: string[] = [];
+  for (const name of names) {
+    console.log(`\n${name}`);
+    if ((await PARTS[name]!(out)) > 0) {
+      failed.push(name);
+    }
+  }
+  console.log(failed.length === 0 ? '\nAll parts passed.' : `\nFailed: ${failed.join(', ')}.`);
+  process.exitCode = failed.length > 0 ? 1 : 0;
 }
 
 void main();
