@@ -1,10 +1,10 @@
 // Puts adapters beside files of tiny decoders that onnxruntime-genai's model builder, optimum and torch write, and
 // compares them in ONNX Runtime with PEFT. transformers.js swaps adapters of some of them: `npm run check -- lastmile`.
 //
-//     npm run check -- lastmile [files] [swaps] [speech] [written] [decoders] [--smollm2] [--pages]
+//     npm run check -- lastmile [files] [swaps] [speech] [written] [decoders] [times] [--smollm2] [--pages]
 //
-// Without names of parts, all of them run. With `--smollm2` transformers.js generates with SmolLM2-135M too, and with
-// `--pages` also in Chromium.
+// Without names of parts, all of them run: `times` only with `--smollm2`, which has transformers.js generate with
+// SmolLM2-135M too. With `--pages` it also runs in Chromium.
 
 import {execFileSync, spawnSync} from 'node:child_process';
 import {
@@ -28,6 +28,7 @@ import {checkDecoders} from './checkDecoders';
 import {checkGenerated} from './checkGenerated';
 import {checkSpeech} from './checkSpeech';
 import {checkSwaps, type SwapCase} from './swapInTransformersJs';
+import {timeTokens} from './timeTokens';
 
 const {values: flags, positionals} = parseArgs({
   allowPositionals: true,
@@ -67,6 +68,15 @@ async function adapt(folder: string, adapter: string, to: string) {
   return paths;
 }
 
+/** Writes a model of a folder by the model builder. @returns the folder of its file. */
+function built(out: string, model: string, type: string): string {
+  const folder = join(out, `${model}-builder-${type}`);
+  const provider = type === 'fp16' ? 'cuda' : 'cpu';
+  const options = ['-i', join(out, model), '-o', folder, '-p', type, '-e', provider, '-c', join(out, 'cache')];
+  run(builderPython(), '-m', 'onnxruntime_genai.models.builder', ...options);
+  return folder;
+}
+
 /** Exports a model of a folder by optimum. @returns the folder of its file. */
 function exported(out: string, model: string): string {
   const folder = join(out, `${model}-optimum`);
@@ -85,11 +95,7 @@ async function checkFiles(out: string): Promise<number> {
   const builder = builderPython();
   const files: {name: string; model: string; folder: string}[] = [];
   for (const {model, type} of BUILT) {
-    const folder = join(out, `${model}-builder-${type}`);
-    const provider = type === 'fp16' ? 'cuda' : 'cpu';
-    const options = ['-i', join(out, model), '-o', folder, '-p', type, '-e', provider, '-c', join(out, 'cache')];
-    run(builder, '-m', 'onnxruntime_genai.models.builder', ...options);
-    files.push({name: `builder ${model} ${type}`, model, folder});
+    files.push({name: `builder ${model} ${type}`, model, folder: built(out, model, type)});
   }
   EXPORTED.forEach(model => files.push({name: `optimum ${model} fp32`, model, folder: exported(out, model)}));
   const traced = join(out, `${QUANTIZED}-dynamo`);
@@ -110,15 +116,21 @@ async function checkFiles(out: string): Promise<number> {
   return spawnSync(builder, ['test/python/check_lastmile.py', out], {stdio: 'inherit'}).status === 0 ? 0 : 1;
 }
 
+/** SmolLM2-135M in float32, and its adapters. */
+function makeSmolLM2(out: string): void {
+  if (!existsSync(join(out, 'smollm2'))) {
+    run(builderPython(), 'test/python/make_lastmile.py', 'smollm2', smollm2(), join(out, 'smollm2'));
+  }
+}
+
 /** Swaps adapters beside files of optimum in transformers.js. @returns how many checks failed. */
 async function checkPublishedSwaps(out: string): Promise<number> {
-  const models = [QUANTIZED];
   if (flags.smollm2) {
-    run(builderPython(), 'test/python/make_lastmile.py', 'smollm2', smollm2(), join(out, 'smollm2'));
-    models.push('smollm2');
+    makeSmolLM2(out);
   }
+  const models = [QUANTIZED, ...(flags.smollm2 ? ['smollm2'] : [])];
   const swaps = models.flatMap(model => {
-    if (!existsSync(join(out, `${model}-optimum`))) {
+    if (!existsSync(join(out, `${model}-optimum/q4`))) {
       quantize(exported(out, model));
     }
     const adapters = ['qv', 'all'].map(kind => join(out, `${model}-${kind}`));
@@ -137,12 +149,35 @@ async function checkPublishedSpeech(out: string): Promise<number> {
   return checkSpeech(model, files, flags.pages);
 }
 
+/** Times tokens of SmolLM2-135M in 4 bits, with rank 8 on queries and values, and rank 16 on all modules. */
+async function timeAdapted(out: string): Promise<number> {
+  makeSmolLM2(out);
+  const cases = [];
+  for (const [name, folder] of [
+    ['optimum, q4', join(out, 'smollm2-optimum/q4')],
+    ['the model builder, int4', built(out, 'smollm2', 'int4')],
+  ] as const) {
+    if (!existsSync(folder)) {
+      quantize(exported(out, 'smollm2'));
+    }
+    const adapted = [];
+    for (const kind of ['qv', 'all']) {
+      const {adapted: file, factors} = await adapt(folder, join(out, `smollm2-${kind}`), `${folder}-${kind}`);
+      adapted.push({name: kind, file, factors});
+    }
+    cases.push({name, file: join(folder, 'model.onnx'), heads: 3, size: 64, adapted});
+  }
+  timeTokens(cases);
+  return 0;
+}
+
 const PARTS: Readonly<Record<string, (out: string) => Promise<number>>> = {
   files: checkFiles,
   swaps: checkPublishedSwaps,
   speech: checkPublishedSpeech,
   written: out => checkGenerated(join(out, 'written'), flags.pages),
   decoders: () => checkDecoders(),
+  times: timeAdapted,
 };
 
 async function main(): Promise<void> {
@@ -150,7 +185,8 @@ async function main(): Promise<void> {
   if (unknown !== undefined) {
     throw new Error(`There is no part "${unknown}". The parts are ${Object.keys(PARTS).join(', ')}.`);
   }
-  const names = positionals.length > 0 ? positionals : Object.keys(PARTS);
+  const all = Object.keys(PARTS).filter(name => name !== 'times' || flags.smollm2);
+  const names = positionals.length > 0 ? positionals : all;
   const out = mkdtempSync(join(tmpdir(), 'lastmile-'));
   process.on('exit', () => rmSync(out, {recursive: true}));
   if (names.some(name => ['files', 'swaps'].includes(name))) {
