@@ -8,7 +8,7 @@ export {exportGGUF, type ExportGGUFOptions} from './extensions/language/exportGG
 export {generate, type GenerateOptions, generateTexts, type Prompt} from './extensions/language/generate';
 export {type Chat, type ChatOptions, openChat} from './extensions/language/openChat';
 export {type LoadedGGUF, type LoadedModel, loadGGUF, type LoadGGUFOptions} from './extensions/language/loadGGUF';
-export type {GGUFSource} from './extensions/language/gguf/streamedGGUF';
+export type {WeightSource} from './extensions/quantized/streamed/openStreamed';
 export type {RandomAccess} from './core/storage/localFiles';
 export type {RandomAccessSource, SyncAccessFile, SyncAccessHandle} from './core/storage/randomAccess';
 export type {TokenizerFiles} from './extensions/language/gguf/tokenizerFiles';

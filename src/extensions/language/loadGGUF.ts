@@ -1,14 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {partsLoaded} from '../../backends/shared/backendParts';
 import {
-  checkCount,
   checkOptions,
   damagedError,
-  faultsOf,
   type KnownOptions,
   kindOf,
   LoRAError,
-  show,
   showShape,
   throwFaults,
   unsupportedError,
@@ -42,15 +39,16 @@ import {fill, isTransposed, memoryFor, valuesOf} from './gguf/fillWeight';
 import {withFactors} from './gguf/rotaryFactors';
 import type {Family} from './gguf/families';
 import {ggufName, type GGUFModel, readConfig} from './gguf/ggufConfig';
-import type {GGUFSource} from './gguf/streamedGGUF';
 import {rowOrder, rowsInOrder} from './gguf/rowOrder';
+import type {WeightSource} from '../quantized/streamed/openStreamed';
+import {checkStreams, MAX_READ_BYTES, streamFaults, type StreamOptions} from '../quantized/streamed/streamOptions';
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
 import type {MetadataValue} from './gguf/headerReader';
 import {tokenizerFiles, type TokenizerFiles} from './gguf/tokenizerFiles';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 
 /** How a GGUF file is loaded. */
-export interface LoadGGUFOptions<T = Tokenizer> extends LoadOptions, CallOptions, PeerClasses<T> {
+export interface LoadGGUFOptions<T = Tokenizer> extends LoadOptions, CallOptions, StreamOptions, PeerClasses<T> {
   /** Pass false for a file without a tokenizer, or with an unsupported one. Default: true. */
   tokenizer?: boolean;
   /**
@@ -60,21 +58,7 @@ export interface LoadGGUFOptions<T = Tokenizer> extends LoadOptions, CallOptions
   quantized?: boolean;
   /** Whether to recompute activations during training, as in `loadTransformer`. Default: false. */
   gradientCheckpointing?: boolean | 'most';
-  /**
-   * Where quantized and 16-bit matrices are: in memory, or in their file, from which each block of the model is read
-   * when it is computed. The results are the same to the last bit. Streamed weights need the wasm backend, and a source
-   * that can be read synchronously ({@link RandomAccessSource}). Default: 'memory'.
-   */
-  weights?: 'memory' | 'streamed';
-  /**
-   * For streamed weights: up to how many bytes operations may read that need all of them, such as `mergeLoRA` and
-   * `save`. Default: 268,435,456.
-   */
-  maxReadBytes?: number;
 }
-
-/** Operations that need all values read no more of a file than that, unless they are asked to. */
-const MAX_READ_BYTES = 2 ** 28;
 
 /** The language model of a GGUF file. */
 export interface LoadedModel {
@@ -123,15 +107,15 @@ const OF_TOKENIZER = ['tokenizer.ggml.scores', 'tokenizer.ggml.merges'];
  * @experimental
  */
 export async function loadGGUF(
-  source: GGUFSource | PromiseLike<GGUFSource>,
+  source: WeightSource | PromiseLike<WeightSource>,
   options: LoadGGUFOptions<unknown> & {tokenizer: false},
 ): Promise<LoadedModel>;
 export async function loadGGUF<T = Tokenizer>(
-  source: GGUFSource | PromiseLike<GGUFSource>,
+  source: WeightSource | PromiseLike<WeightSource>,
   options?: LoadGGUFOptions<T>,
 ): Promise<LoadedGGUF<T>>;
 export async function loadGGUF(
-  source: GGUFSource | PromiseLike<GGUFSource>,
+  source: WeightSource | PromiseLike<WeightSource>,
   options: LoadGGUFOptions<unknown> = {},
 ): Promise<LoadedModel & Partial<LoadedGGUF<unknown>>> {
   checkOptions(options, OPTIONS);
@@ -149,22 +133,12 @@ export async function loadGGUF(
       .filter(([, value]) => typeof value !== 'boolean')
       .map(([name, value]) => `${name} must be true or false, got ${kindOf(value)}.`),
     ...checkpointingFaults(gradientCheckpointing),
-    ...faultsOf(() => {
-      checkCount('maxReadBytes', maxReadBytes, 0);
-    }),
-    ...(['memory', 'streamed'].includes(weights)
-      ? []
-      : [`weights must be 'memory' or 'streamed', got ${show(weights)}.`]),
+    ...streamFaults(options),
     ...(weights === 'streamed' && !quantized
       ? ["{quantized: false} needs all weights in float32, in memory: leave out {weights: 'streamed'} for it."]
       : []),
   ]);
-  if (weights === 'streamed' && tf.getBackend() !== 'wasm') {
-    throw unsupportedError(
-      `Streamed weights need the wasm backend, whose kernels read what they compute with; the current one is ` +
-        `${tf.getBackend()}, which would hold all of them. Set wasm before you load the model.`,
-    );
-  }
+  checkStreams(options);
   if (!hasTokenizer && (Tokenizer ?? Template) !== undefined) {
     throw new LoRAError('Tokenizer and Template have no effect with {tokenizer: false}. Leave one of them out.');
   }
@@ -199,7 +173,11 @@ export async function loadGGUF(
 }
 
 /** A file whose matrices stay there, and the functions that read it. */
-async function streamedFrom(source: GGUFSource | PromiseLike<GGUFSource>, limits: LoadOptions, maxReadBytes: number) {
+async function streamedFrom(
+  source: WeightSource | PromiseLike<WeightSource>,
+  limits: LoadOptions,
+  maxReadBytes: number,
+) {
   const {openStreamed, ...functions} = await import('./gguf/streamedGGUF');
   return {...functions, file: await openStreamed(source, limits, maxReadBytes)};
 }
@@ -238,12 +216,7 @@ async function modelOf(
     const tensor = find(fileName);
     return quantized && tensor !== undefined && tensor.format.name !== 'F32' ? tensor : undefined;
   };
-  const places = streamed?.placesIn(
-    streamed.file,
-    file.tensors,
-    ({shape, format}) => shape.length === 2 && format.name !== 'F32',
-    name => rowOrder(family, name, read.config),
-  );
+  const places = streamed?.placesInGGUF(streamed.file, file.tensors, name => rowOrder(family, name, read.config));
   /** The tensors that stay in the file. */
   const inFile = new Set<string>();
   const sources: NetSources = {

@@ -255,7 +255,8 @@ export async function openSafetensors(reader: ByteReader): Promise<OpenSafetenso
   };
 }
 
-function takeNumbers(bytes: Uint8Array<ArrayBuffer>, {dtype}: TensorEntry): Float32Array | null {
+/** The values of a tensor that has these bytes; `null` for types other than `F32`, `F16` and `BF16`. */
+export function takeNumbers(bytes: Uint8Array<ArrayBuffer>, {dtype}: TensorEntry): Float32Array | null {
   return dtype === 'F32' && IS_LITTLE_ENDIAN
     ? new Float32Array(bytes.buffer)
     : readNumbers(new DataView(bytes.buffer), dtype, 0, bytes.length);

@@ -308,17 +308,17 @@ describe('a quantized model', () => {
     const base = await quantizeBase(network(), {bits: 8});
     const config = method === 'pissa' || method === 'olora' ? {init: method} : {method};
     expect(() => applyLoRA(base, {...config, targets: ['up']} as LoRAConfig)).toThrow(
-      `Layer "up": The weights are quantized, and the method "${method}" needs the whole kernel in float32.`,
+      `Layer "up": The weights are quantized or streamed, and the method "${method}" needs the whole kernel in float32.`,
     );
   });
 
   test('its blocks do not train', async () => {
     const base = await quantizeBase(network(), {bits: 8});
     expect(() => applyLoRA(base, {targets: ['up'], freezeBaseLayer: false})).toThrow(
-      'has quantized weights, which cannot train',
+      'has quantized or streamed weights, which cannot train',
     );
     expect(() => applyLoRA(base, {targets: ['up'], trainInFull: ['out']})).toThrow(
-      'Layer "out": Quantized weights cannot train.',
+      'Layer "out": Quantized or streamed weights cannot train.',
     );
     expect(() => applyLoRA(base, {targets: ['up'], method: 'ia3', dropout: 0.5})).toThrow('with dropout');
     expect(

@@ -4,6 +4,7 @@ import type {UnpackedVariable} from '../../../core/adapter/fingerprint';
 import {type Adaptation, classInAdapters} from '../../../core/layers/adaptation';
 import {
   applyLinear,
+  by,
   type Compute,
   type Forward,
   type ForwardCall,
@@ -15,7 +16,7 @@ import {LoRALayer} from '../../../core/layers/loraLayer';
 import {activate} from '../../../core/ops/activation';
 import {addBias, asMatrix, gained, type Linear} from '../../../core/ops/factors';
 import {Prepared} from '../../../platform/tfjs/prepared';
-import {linear} from '../../../core/ops/linear';
+import {denseOp, linear} from '../../../core/ops/linear';
 import {type LayerEntry, withoutConstraints} from '../../../platform/tfjs/configs';
 import {fieldsOf} from '../../../platform/tfjs/fields';
 import type {KernelLayer} from '../../../platform/tfjs/layerFields';
@@ -46,7 +47,7 @@ export interface BlockLayer extends tf.layers.Layer {
 }
 
 /** Why a quantized layer does not train. */
-const IN_BLOCKS = 'Quantized weights cannot train. To train an update of the layer, name it in targets.';
+const IN_BLOCKS = 'Quantized or streamed weights cannot train. To train an update of the layer, name it in targets.';
 
 /** The name of the weight that holds the blocks. */
 export const BLOCKS = 'blocks';
@@ -177,6 +178,13 @@ export function denseOnBlocks(
   const {blocks, matrix} = layer as BlockLayer;
   const {bias, activation} = fieldsOf<KernelLayer>(layer);
   const {factors} = call.update;
+  const isLong = factors !== undefined && x.size > matrix.width * Math.min(matrix.width, matrix.rows);
+  if ((isLong || bias !== null) && placeInFile(blocks.read())?.widens === true) {
+    // Sums that begin with the bias, and an update that is added to the kernel, need the call that floats get.
+    const kernel = asNumbers(layer as BlockLayer, true, ({rows, width}) => [width, rows]);
+    const stock = {separateBias: true, fuses: 'stock'} as const;
+    return applyLinear(by(denseOp), asMatrix(x), {kernel, bias, activation}, call, stock, restore);
+  }
   const update = {...call.update, factors: factors && {...factors, a: asMatrix(factors.a)}};
   const compute = besideBlocks(blockProduct(blocks.read(), matrix));
   const fields = {kernel: blocks, bias, activation};
@@ -189,12 +197,12 @@ const METHODS = ['lora', 'lora-fa', 'vera', 'ia3', 'ia3-feedforward', 'tokens'];
 function refusedMethod({name}: {readonly name: string}, dropout: number): string | undefined {
   if (!METHODS.includes(name)) {
     return (
-      `The weights are quantized, and the method "${name}" needs the whole kernel in float32. ` +
-      `Use one of ${METHODS.join(', ')}, or adapt the unquantized model.`
+      `The weights are quantized or streamed, and the method "${name}" needs the whole kernel in float32. ` +
+      `Use one of ${METHODS.join(', ')}, or adapt a model of floats in memory.`
     );
   }
   return dropout > 0 && name.startsWith('ia3')
-    ? `The weights are quantized, and with dropout the method "${name}" needs the whole kernel in float32. ` +
+    ? `The weights are quantized or streamed, and with dropout the method "${name}" needs the whole kernel in float32. ` +
         'Override its dropout with 0.'
     : undefined;
 }
@@ -252,7 +260,7 @@ export abstract class LoRABlockLayer extends LoRALayer {
     super(args);
     if (!this.isBaseLayerFrozen) {
       throw unsupportedError(
-        `Layer "${this.name}" has quantized weights, which cannot train. Leave freezeBaseLayer true.`,
+        `Layer "${this.name}" has quantized or streamed weights, which cannot train. Leave freezeBaseLayer true.`,
       );
     }
   }

@@ -18,6 +18,8 @@ export interface Place {
   readonly run: Run | undefined;
   /** For each row of the file, the row of the matrix. `undefined` if the order is the same. */
   readonly order: Int32Array | undefined;
+  /** Whether the model would hold the values as float32 in memory, so that results are to have the bits of floats. */
+  readonly widens: boolean;
 }
 
 /** A file whose matrices stay there. It is closed with the last of them. */

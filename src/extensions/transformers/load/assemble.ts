@@ -7,6 +7,8 @@ import {type Architecture, type ModelInputs, NO_INPUTS, type Purpose} from '../n
 import type {HubConfig} from '../net/hubConfig';
 import {type GradientCheckpointing, Net, type NetTensor} from '../net/net';
 import type {Expected, NetSources} from '../net/netSources';
+import type {Values} from '../../../platform/formats/layout';
+import type {Assignment} from './fileTensors';
 
 /** What a model is planned and built from. */
 export interface Making {
@@ -143,6 +145,29 @@ function freeValue(variable: tf.LayerVariable): void {
   if (tf.backend().refCount(value.dataId) === 1) {
     tf.engine().disposeTensor(value);
   }
+}
+
+/** Sets the weights of a tensor in a file, or keeps the tensor. */
+export function fill(
+  assigned: Assignment,
+  {layers, uncomputed}: {layers: ReadonlyMap<string, tf.layers.Layer>; uncomputed: Map<string, Values>},
+  {name, shape, data}: {name: string; shape: number[]; data: Float32Array | null},
+): void {
+  if (data === null) {
+    return;
+  }
+  const storedName = assigned.uncomputed.get(name);
+  if (storedName !== undefined) {
+    uncomputed.set(storedName, {shape, data});
+  }
+  for (const weight of assigned.weights.get(name) ?? []) {
+    tf.tidy(() => setWeight(layers, weight, () => fromFile(tf.tensor(data, shape, 'float32'), weight)));
+  }
+}
+
+function fromFile(stored: tf.Tensor, {axes, rowSlice}: Expected): tf.Tensor {
+  const rowsOfWeight = rowSlice === undefined ? stored : (tf.split(stored, rowSlice.of)[rowSlice.index] as tf.Tensor);
+  return axes === undefined ? rowsOfWeight : tf.transpose(rowsOfWeight, [...axes]);
 }
 
 /** Frees all layers of a model. `model.dispose()` would miss those in blocks. */

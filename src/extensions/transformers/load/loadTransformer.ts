@@ -1,4 +1,3 @@
-import * as tf from '@tensorflow/tfjs';
 import {partsLoaded} from '../../../backends/shared/backendParts';
 import {
   checkOptions,
@@ -17,10 +16,12 @@ import {tooLarge} from '../../../core/storage/tooLarge';
 import {newLayersEntry} from '../../../core/head/headPlace';
 import {withHubName} from '../../../core/storage/hubName';
 import {readerOf, type SourceOptions} from '../../../core/storage/sources';
+import type {WeightSource} from '../../quantized/streamed/openStreamed';
+import {checkStreams, MAX_READ_BYTES, streamFaults, type StreamOptions} from '../../quantized/streamed/streamOptions';
 import type {Pooling} from '../net/architecture';
 import {chooseArchitecture} from './architectures';
-import {buildModel, checkpointingFaults, checkRoom, disposeLayers, type Making, planOf, setWeight} from './assemble';
-import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
+import {buildModel, checkpointingFaults, checkRoom, disposeLayers, fill, type Making, planOf} from './assemble';
+import {assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from '../net/hubConfig';
 import {PREPROCESSOR} from '../net/preprocessorKey';
 import {
@@ -34,11 +35,11 @@ import {
 } from './hubFolder';
 import {openWeights, type OpenWeights} from './onnxWeights';
 import {floatBytes, packedLayers} from './packedLayers';
+import type {StreamedWeights} from './streamedWeights';
 import {endOf, HUB, type HubRecord, hubRecord, SENTENCE_WEIGHTS, UNCOMPUTED} from '../net/hubRecord';
 import {faultEntry} from '../net/sentenceModules';
 import {hubFacts, LANGUAGE} from './languageFacts';
 import {SPEECH, speechFields} from './speechFacts';
-import type {Expected} from '../net/netSources';
 import {attempted, type LoadedTransformer, withTokenizer} from './loadedTransformer';
 import {checkPeerClasses, madeOf, makeTokenizer, type PeerClasses} from './peers';
 import {checkTokenizer, type Tokenizer} from './tokenizer';
@@ -53,9 +54,10 @@ export interface TransformerSources<T = Tokenizer> extends LoadOptions, CallOpti
   config: GivenSource | JSONObject;
   /**
    * The `.safetensors` files, one or several, or an ONNX file of PyTorch or optimum, also in 4 bits: each as bytes, a
-   * `Blob`, a `Response` or a URL; in Node a path too.
+   * `Blob`, a `Response` or a URL; in Node a path too. With `{weights: 'streamed'}` in the second argument: the
+   * `.safetensors` files as {@link RandomAccessSource}.
    */
-  weights: GivenSource | readonly GivenSource[];
+  weights: GivenWeights | readonly GivenWeights[];
   /** Whether to load the tokenizer, if there is a `tokenizer.json`. Default: true. */
   tokenizer?: boolean;
   /**
@@ -94,8 +96,10 @@ export interface TransformerSources<T = Tokenizer> extends LoadOptions, CallOpti
   gradientCheckpointing?: boolean | 'most';
 }
 
-/** Options for a model in a folder: all of `TransformerSources` except the files. */
-export type TransformerOptions<T = Tokenizer> = Omit<TransformerSources<T>, 'config' | 'weights'>;
+type GivenWeights = WeightSource | PromiseLike<WeightSource>;
+
+/** Options for a model in a folder: all of `TransformerSources` except the files, and where its matrices are. */
+export type TransformerOptions<T = Tokenizer> = Omit<TransformerSources<T>, 'config' | 'weights'> & StreamOptions;
 
 const OPTIONS: KnownOptions<TransformerSources> = {
   ...{config: true, weights: true, architecture: true, labels: true, pooling: true, tokenTypes: true, tied: true},
@@ -132,7 +136,7 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * their tokenizer is made of `vocab.json`.
  *
  * @param given the folder of the model, or the address of its `config.json`: a URL, in Node a path too; or its files.
- * @param options the head, the tokenizer, and progress.
+ * @param options the head, the tokenizer, and progress; of given files only `weights` and `maxReadBytes`.
  * @returns the model, its tokenizer and its config.
  * @throws LoRAError `ERR_UNSUPPORTED` if the architecture or a setting is not supported; `ERR_MISFIT` if the files do
  *     not match the config, with a line for each fault; `ERR_DAMAGED`; `ERR_NOT_FOUND`; `ERR_TOO_LARGE` if the weights
@@ -149,6 +153,7 @@ export async function loadTransformer(
 ): Promise<Pick<LoadedTransformer, 'model' | 'config'>>;
 export async function loadTransformer(
   given: TransformerSources<unknown> & {tokenizer: false},
+  options?: StreamOptions,
 ): Promise<Pick<LoadedTransformer, 'model' | 'config'>>;
 export async function loadTransformer<T = Tokenizer>(
   given: TransformerSources<T> | URL | string,
@@ -159,10 +164,13 @@ export async function loadTransformer<T = Tokenizer>(
   options: TransformerOptions<T> = {},
 ): Promise<LoadedTransformer<T>> {
   checkOptions(options);
+  const {weights: place = 'memory', maxReadBytes = MAX_READ_BYTES, ...otherOptions} = options;
+  throwFaults(streamFaults(options));
+  checkStreams(options);
   const isAddress = typeof given === 'string' || given instanceof URL;
   const revisions: SourceOptions['revisions'] = new Map();
   const sources: TransformerSources<T> = isAddress
-    ? {...(await filesAt(given, {signal: options.signal, revisions})), ...options}
+    ? {...(await filesAt(given, {signal: options.signal, revisions})), ...otherOptions}
     : given;
   checkSources(sources);
   const {weights, tied = true, gradientCheckpointing = false, signal, onProgress, maxBytes} = sources;
@@ -182,12 +190,18 @@ export async function loadTransformer<T = Tokenizer>(
   const blocks = architecture.blocks(config);
   config.check();
   const readers: ByteReader[] = [];
+  const inFiles: StreamedWeights[] = [];
   try {
-    const weightSources = Array.isArray(weights) ? (weights as GivenSource[]) : [weights as GivenSource];
+    const weightSources = Array.isArray(weights) ? (weights as GivenWeights[]) : [weights as GivenWeights];
+    const streaming = place === 'streamed' ? await import('./streamedWeights') : undefined;
     for (const source of weightSources) {
-      readers.push(await readerOf(source, limits));
+      if (streaming === undefined) {
+        readers.push(await readerOf(source as GivenSource, limits));
+      } else {
+        inFiles.push(await streaming.openStreamedWeights(source, limits, maxReadBytes));
+      }
     }
-    const files: OpenWeights[] = [];
+    const files: OpenWeights[] = [...inFiles];
     for (const [i, reader] of readers.entries()) {
       const expected = () => planOf({architecture, config, purpose, sources: {has: () => false, tied}}).expected;
       const beside = (name: string) => bytesBeside(weightSources[i], name, limits);
@@ -206,13 +220,20 @@ export async function loadTransformer<T = Tokenizer>(
     };
     const plan = planOf(made);
     config.check();
-    const bytes = plan.newBytes + (packed?.bytesOf ?? floatBytes)(plan.expected);
-    checkRoom(bytes, packed ? 'in blocks and as float32' : 'as float32');
+    if (streaming === undefined) {
+      const bytes = plan.newBytes + (packed?.bytesOf ?? floatBytes)(plan.expected);
+      checkRoom(bytes, packed ? 'in blocks and as float32' : 'as float32');
+    }
     if (plan.newBytes > (maxBytes ?? MAX_FETCHED_BYTES)) {
       throw tooLarge(`A new head for ${purpose.labels} classes`, maxBytes ?? MAX_FETCHED_BYTES);
     }
     const unprunedWeights = purpose.outputs && planOf({...made, purpose: {...purpose, outputs: undefined}}).expected;
     const assigned = assignTensors(files, plan.expected, architecture, {head: purpose.head, unprunedWeights});
+    const streamed = streaming?.streamedLayers(inFiles, assigned);
+    if (streamed !== undefined) {
+      made.sources.make = streamed.make;
+      checkRoom(plan.newBytes + streamed.bytesOf(plan.expected), 'besides those that are streamed');
+    }
     const isUnasked =
       sources.architecture === undefined &&
       sources.labels === undefined &&
@@ -283,6 +304,7 @@ export async function loadTransformer<T = Tokenizer>(
       const total = tensors.reduce((sum, [, {begin, end}]) => sum + end - begin, 0);
       const step = stepsOf({signal, onProgress});
       let done = 0;
+      streamed?.note(layers);
       for (const file of files) {
         await file.read(async (name, {shape, begin, end}, data) => {
           const values = packed?.fill(name, assigned, layers) ?? data;
@@ -298,6 +320,9 @@ export async function loadTransformer<T = Tokenizer>(
     return withTokenizer({model, config: record.config}, tokenizer);
   } catch (error) {
     readers.forEach(reader => reader.cancel(error));
+    inFiles.forEach(({file}) => {
+      file.close();
+    });
     throw error;
   }
 }
@@ -370,27 +395,4 @@ function checkSources<T>(sources: TransformerSources<T>): void {
     ...(typeof tokenizer === 'boolean' ? [] : [`tokenizer must be true or false, got ${kindOf(tokenizer)}.`]),
     ...checkpointingFaults(gradientCheckpointing),
   ]);
-}
-
-/** Sets the weights of a tensor in a file, or keeps the tensor. */
-function fill(
-  assigned: Assignment,
-  {layers, uncomputed}: {layers: ReadonlyMap<string, tf.layers.Layer>; uncomputed: Map<string, Values>},
-  {name, shape, data}: {name: string; shape: number[]; data: Float32Array | null},
-): void {
-  if (data === null) {
-    return;
-  }
-  const storedName = assigned.uncomputed.get(name);
-  if (storedName !== undefined) {
-    uncomputed.set(storedName, {shape, data});
-  }
-  for (const weight of assigned.weights.get(name) ?? []) {
-    tf.tidy(() => setWeight(layers, weight, () => fromFile(tf.tensor(data, shape, 'float32'), weight)));
-  }
-}
-
-function fromFile(stored: tf.Tensor, {axes, rowSlice}: Expected): tf.Tensor {
-  const rowsOfWeight = rowSlice === undefined ? stored : (tf.split(stored, rowSlice.of)[rowSlice.index] as tf.Tensor);
-  return axes === undefined ? rowsOfWeight : tf.transpose(rowsOfWeight, [...axes]);
 }
