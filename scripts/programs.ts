@@ -28,7 +28,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       vision: 'tsx examples/vision/train.ts',
       'vision-page': 'tsx examples/shared/page/serve.ts vision',
       onnx: 'tsx examples/onnx/train.ts',
-      'onnx-page': 'tsx examples/onnx/serve.ts',
+      'onnx-page': 'tsx examples/shared/page/serve.ts onnx',
       sounds: 'tsx examples/sounds/train.ts',
       'sounds-page': 'tsx examples/shared/page/serve.ts sounds',
       whisper: 'tsx examples/whisper/train.ts',

@@ -132,7 +132,7 @@ describeUnless(missing, 'the page that tunes an ONNX file', () => {
     const expected = chances.map(chance => (chance > 0.5 ? 'upside down' : 'upright'));
     expect((await answers('published')).map(text => text.replace(/, .*/, ''))).toEqual(expected);
     const right = expected.filter((text, i) => text === ['upright', 'upside down'][i % 2]).length;
-    expect(await page.textContent('#accuracy')).toBe(`Correct of 24, by ONNX Runtime: published file ${right}.`);
+    expect(await page.textContent('#accuracy')).toContain(`Correct in ONNX Runtime: published file ${right} of 24 (`);
     expect(await page.locator('#lines .wrong').count()).toBe(24 - right);
     expect(new Set(await answers('tuned'))).toEqual(new Set(['–']));
     disposeModel(base);
@@ -142,7 +142,9 @@ describeUnless(missing, 'the page that tunes an ONNX file', () => {
     await page.fill('#epochs', '1');
     await page.click('#learn');
     await says('Trained in \\d+ s: 34,962 parameters');
-    expect(await page.textContent('#accuracy')).toMatch(/published file \d+, tuned file \d+\.$/);
+    expect(await page.textContent('#accuracy')).toMatch(
+      /published file \d+ of 24 .*, tuned file \d+ of 24 \(\d+ to \d+ %\)\.$/,
+    );
     const files = await downloads(page, 1, () => page.click('#save'));
     const tuned = new Uint8Array(files.get('tuned.onnx')!);
     const model = await openBase(tuned);
@@ -155,6 +157,11 @@ describeUnless(missing, 'the page that tunes an ONNX file', () => {
     await page.click('#forget');
     await says('The tuned file is forgotten');
     expect(await page.isDisabled('#save')).toBe(true);
+    await page.click('#undo');
+    await says('Undone');
+    expect((await answers('tuned'))[0]).toBe(first);
+    await page.click('#forget');
+    await says('The tuned file is forgotten');
     await page.setInputFiles('#file', {name: 'mine.onnx', mimeType: '', buffer: Buffer.from(tuned)});
     await says('ONNX Runtime runs mine.onnx as the tuned file');
     expect((await answers('tuned'))[0]).toBe(first);
@@ -188,6 +195,9 @@ describeUnless(missing, 'the page that tunes an ONNX file', () => {
     await page.click('#add');
     expect(await page.textContent('#amount')).toContain('60 lines of handwriting and 1 of yours');
     expect(await page.isDisabled('#turn')).toBe(true);
+    await page.click('#undo');
+    await says('Undone');
+    expect(await page.textContent('#amount')).not.toContain('of yours');
     await page.click('#random');
     await page.waitForSelector('#turn:enabled');
   });

@@ -4,15 +4,30 @@ import {toONNX} from 'tfjs-lora/onnx';
 import {startWasm} from '../../shared/wasm';
 import {learn, openBase, parametersOf} from '../learn';
 import type {Line} from '../lines';
-import type {Engine, Learned, News} from './protocol';
+
+interface Learned {
+  /** The ONNX file with what was learned. */
+  file: Uint8Array<ArrayBuffer>;
+  parameters: number;
+  seconds: number;
+  isStopped: boolean;
+}
+
+/** A training step. */
+export interface News {
+  step: number;
+  steps: number;
+  loss: number;
+}
 
 /** Trains an ONNX file with tfjs. */
-export class DirectionEngine implements Engine {
+export class DirectionEngine {
   private opened: {file: Uint8Array; base: tf.LayersModel} | undefined;
   private isStopped = false;
 
   constructor(private readonly tell: (news: News) => void) {}
 
+  /** Imports an ONNX file. */
   async start(file: Uint8Array): Promise<{parameters: number}> {
     await startWasm();
     const base = await openBase(file);
@@ -20,6 +35,7 @@ export class DirectionEngine implements Engine {
     return {parameters: base.countParams()};
   }
 
+  /** Trains a new adapter on lines, upright and upside down, and writes it into the file. */
   async learn(lines: readonly Line[], epochs: number): Promise<Learned> {
     if (this.opened === undefined) {
       throw new Error('The model is not loaded.');
@@ -44,6 +60,7 @@ export class DirectionEngine implements Engine {
     }
   }
 
+  /** Ends training after the current step. */
   stop(): Promise<void> {
     this.isStopped = true;
     return Promise.resolve();
