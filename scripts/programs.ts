@@ -18,7 +18,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       swap: 'tsx examples/swap/swap.ts',
       attention: 'tsx examples/attention/train.ts',
       encoder: 'tsx examples/encoder/train.ts',
-      sentences: 'tsx examples/sentences/serve.ts',
+      sentences: 'tsx examples/shared/page/serve.ts sentences',
       language: 'tsx examples/language/train.ts',
       'language-page': 'tsx examples/shared/page/serve.ts language',
       preferences: 'tsx examples/preferences/train.ts',

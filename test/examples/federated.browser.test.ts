@@ -78,7 +78,7 @@ describeInBrowser('the page of a client', () => {
   }
 
   test('shows what this client has', async () => {
-    expect(await page.textContent('#client')).toBe('2');
+    expect(await page.textContent('#data-title')).toBe('Data of client 2');
     expect(await page.locator('#digits canvas').count()).toBe(60);
     expect(await page.locator('#kinds li').count()).toBe(10);
     expect(await page.locator('#others a').allTextContents()).toEqual(['client 1', 'client 3', 'client 4']);

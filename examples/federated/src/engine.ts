@@ -1,30 +1,68 @@
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {loadAdapter, resetOptimizer, setAdapter} from 'tfjs-lora';
-import {type Federation, joinFederation, type NodeKey, nodeKeyText, storedNodeKey} from 'tfjs-lora/federated';
+import {
+  type Federation,
+  type FederationState,
+  joinFederation,
+  type NodeKey,
+  nodeKeyText,
+  storedNodeKey,
+} from 'tfjs-lora/federated';
 import pixels from 'virtual:digits';
 import type {Digits} from '../../shared/digits';
 import {accuracy} from '../../shared/network';
 import {startWasm} from '../../shared/wasm';
-import {adapt, learn, ownDigits} from '../task';
-import type {Engine, News, Over, Part, Start} from './protocol';
+import {adapt, learn, type Method, ownDigits} from '../task';
+
+/** Which client it is, and how it learns. */
+interface Client {
+  client: number;
+  method: Method;
+  seed: number;
+}
+
+export interface Start {
+  /** How many digits of each kind the client has. */
+  kinds: number[];
+  /** The first of them, 28 × 28 each, from 0 to 255. */
+  pictures: Uint8ClampedArray[];
+  /** Share of held-out digits that the base reads. */
+  accuracy: number;
+  /** For a server that admits known clients only. */
+  publicKey: string;
+}
+
+interface Over {
+  rounds: number;
+  bytesSent: number;
+  bytesReceived: number;
+}
+
+export type News =
+  | {kind: 'state'; state: FederationState}
+  /** The client has trained. */
+  | {kind: 'trained'; round: number; loss: number; bytes: number}
+  /** The accuracy of the shared adapter after a round. */
+  | {kind: 'measured'; round: number; accuracy: number};
 
 const SIDE = 28;
 /** So many of a client's digits are shown. */
 const SHOWN = 60;
 
-/** A client in its tab: what it has, and what it takes part in. */
-export class ClientEngine implements Engine {
+/** A client in its tab: its digits, its model, and the run that it takes part in. */
+export class ClientEngine {
   private own: Digits | undefined;
   private tests: Digits | undefined;
   private model: tf.LayersModel | undefined;
-  private method: Part['method'] | undefined;
+  private method: Method | undefined;
   private key: NodeKey | undefined;
   private federation: Federation | undefined;
 
   constructor(private readonly tell: (news: News) => void) {}
 
-  async start({client, method, seed}: Part): Promise<Start> {
+  /** Loads the base, and the digits of a client. */
+  async start({client, method, seed}: Client): Promise<Start> {
     await startWasm();
     this.key = await storedNodeKey(`client ${client}`);
     const base = await tf.loadLayersModel(new URL('model/model.json', self.location.origin).href);
@@ -45,6 +83,7 @@ export class ClientEngine implements Engine {
     return {kinds, pictures, accuracy: accuracy(base, this.tests) / 100, publicKey};
   }
 
+  /** Takes part until the run is over, or the client leaves. */
   async join(url: string): Promise<Over> {
     const {own, tests, model, method, key} = this;
     if (own === undefined || tests === undefined || model === undefined || method === undefined || key === undefined) {
@@ -76,6 +115,7 @@ export class ClientEngine implements Engine {
     return this.federation.finished;
   }
 
+  /** Leaves when the round that goes on is over. */
   async leave(): Promise<void> {
     await this.federation?.leave();
   }

@@ -1,10 +1,12 @@
 /** The page of one client: its data, the rounds, and the accuracy of the shared adapter. */
 import type {FederationState} from 'tfjs-lora/federated';
-import {byId, make, percent} from '../../shared/dom';
+import {make, percent} from '../../shared/dom';
+import {button, note, page, row, step} from '../../shared/page/controls';
+import {say, show, statusLine, work} from '../../shared/page/work';
 import {Plot, type Point} from '../../shared/plot';
-import {Remote} from '../../shared/worker';
+import {remote} from '../../shared/worker';
 import {CLIENTS} from '../task';
-import type {Engine, News, Start} from './protocol';
+import type {ClientEngine, News, Start} from './engine';
 
 const STATES: Readonly<Record<FederationState, string>> = {
   connecting: 'Connecting to the server …',
@@ -22,17 +24,20 @@ const asked = new URL(location.href).searchParams;
 const client = Math.min(CLIENTS, Math.max(1, Number(asked.get('client') ?? 1) || 1));
 const seed = Number(asked.get('seed') ?? 1) || 1;
 const method = asked.get('method') === 'lora' ? 'lora' : 'lora-fa';
-const [status, joinButton, leaveButton] = [
-  byId('status'),
-  byId<HTMLButtonElement>('join'),
-  byId<HTMLButtonElement>('leave'),
-];
-const plot = new Plot(byId('plot'), {title: 'Accuracy of the shared adapter, %', y: [0, 100], xLabel: 'rounds'});
+
+const digits = make('div', {id: 'digits', role: 'img', ariaLabel: 'Digits of this client'});
+const kindsList = make('ol', {id: 'kinds'});
+const value = (id: string) => make('dd', {id}, '–');
+const [accuracy, round, loss, sent] = [value('accuracy'), value('round'), value('loss'), value('bytes')];
+const baseAccuracy = make('span', {id: 'base'}, '–');
+const keyLink = make('a', {id: 'key'}, 'the public key of this tab');
+const place = make('div', {id: 'plot'});
+const plot = new Plot(place, {title: 'Accuracy of the shared adapter, %', y: [0, 100], xLabel: 'rounds'});
 const measured: Point[] = [];
 let bytes = 0;
+let [hasJoined, isLeaving] = [false, false];
 
-const worker = new Worker(new URL('worker.ts', import.meta.url), {type: 'module'});
-const engine = new Remote<Engine, News>(worker, onNews);
+const engine = remote<ClientEngine, News>(new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}), onNews);
 
 function onNews(news: News): void {
   switch (news.kind) {
@@ -41,34 +46,30 @@ function onNews(news: News): void {
       break;
     case 'trained':
       bytes += news.bytes;
-      byId('round').textContent = String(news.round);
-      byId('loss').textContent = news.loss.toFixed(3);
-      byId('bytes').textContent = `${(bytes / 1000).toFixed(1)} kB`;
+      round.textContent = String(news.round);
+      loss.textContent = news.loss.toFixed(3);
+      sent.textContent = `${(bytes / 1000).toFixed(1)} kB`;
       break;
     case 'measured':
-      measured.push({x: news.round, y: 100 * news.accuracy});
-      byId('accuracy').textContent = percent(news.accuracy);
-      plot.show([{name: 'accuracy', points: measured}]);
+      measure(news.round, news.accuracy);
       break;
   }
 }
 
-function say(text: string, isFault = false): void {
-  status.textContent = text;
-  status.classList.toggle('fault', isFault);
+function measure(x: number, share: number): void {
+  measured.push({x, y: 100 * share});
+  accuracy.textContent = percent(share);
+  plot.show([{name: 'accuracy', points: measured}]);
 }
 
-function show({kinds, pictures, accuracy, publicKey}: Start): void {
-  const keyLink = byId<HTMLAnchorElement>('key');
+function showClient({kinds, pictures, accuracy: share, publicKey}: Start): void {
   keyLink.href = URL.createObjectURL(new Blob([publicKey]));
   keyLink.download = `client-${client}.pub`;
-  byId('base').textContent = percent(accuracy);
-  byId('accuracy').textContent = percent(accuracy);
-  measured.push({x: 0, y: 100 * accuracy});
-  plot.show([{name: 'accuracy', points: measured}]);
-  byId('digits').replaceChildren(...pictures.map(canvasOf));
+  baseAccuracy.textContent = percent(share);
+  measure(0, share);
+  digits.replaceChildren(...pictures.map(canvasOf));
   const most = Math.max(...kinds);
-  byId('kinds').replaceChildren(
+  kindsList.replaceChildren(
     ...kinds.map((count, digit) => {
       const bar = make('span', {className: 'bar'});
       bar.style.setProperty('--share', String(count / most));
@@ -80,48 +81,67 @@ function show({kinds, pictures, accuracy, publicKey}: Start): void {
 function canvasOf(pixels: Uint8ClampedArray): HTMLCanvasElement {
   const canvas = make('canvas', {width: 28, height: 28});
   const picture = new ImageData(28, 28);
-  pixels.forEach((value, i) => picture.data.set([255 - value, 255 - value, 255 - value, 255], 4 * i));
+  pixels.forEach((grey, i) => picture.data.set([255 - grey, 255 - grey, 255 - grey, 255], 4 * i));
   canvas.getContext('2d')!.putImageData(picture, 0, 0);
   return canvas;
 }
 
-async function takePart(): Promise<void> {
-  joinButton.disabled = true;
-  leaveButton.disabled = false;
+async function takePart(): Promise<string> {
+  hasJoined = true;
+  show();
   try {
-    const {rounds, bytesSent, bytesReceived} = await engine.call('join', SERVER);
-    const [sent, received] = [bytesSent, bytesReceived].map(count => count.toLocaleString('en'));
-    say(
-      `Over: this client trained in ${rounds} ${rounds === 1 ? 'round' : 'rounds'}, sent ${sent} bytes and received ` +
-        `${received}. Its digits never left the tab.`,
+    const {rounds, bytesSent, bytesReceived} = await engine.join(SERVER);
+    return (
+      `Over: this client trained in ${rounds} ${rounds === 1 ? 'round' : 'rounds'}, sent ` +
+      `${bytesSent.toLocaleString('en')} bytes and received ${bytesReceived.toLocaleString('en')}. Its digits never ` +
+      'left the tab.'
     );
-  } catch (error) {
-    say((error as Error).message, true);
   } finally {
-    joinButton.disabled = false;
-    leaveButton.disabled = true;
+    [hasJoined, isLeaving] = [false, false];
   }
 }
 
-joinButton.addEventListener('click', () => void takePart());
-leaveButton.addEventListener('click', () => {
-  leaveButton.disabled = true;
+async function leave(): Promise<void> {
+  isLeaving = true;
+  show();
   say('Leaving after this round …');
-  engine.call('leave').catch((error: unknown) => say((error as Error).message, true));
+  await engine.leave();
+}
+
+const others = Array.from({length: CLIENTS}, (_, i) => i + 1)
+  .filter(other => other !== client)
+  .map(other => make('a', {href: `?client=${other}`, target: '_blank', rel: 'noopener'}, `client ${other}`));
+const figure = (term: string, description: HTMLElement) => make('div', {}, make('dt', {}, term), description);
+const about = note('');
+about.append(
+  ...['Accuracy is measured on 300 held-out digits. The base model has ', baseAccuracy, '. A round starts when three '],
+  ...['clients have joined: open ', make('span', {id: 'others'}, ...others), ' in other tabs. A server that admits '],
+  ...['only known clients needs ', keyLink, '.'],
+);
+
+page([
+  step('data', `Data of client ${client}`, digits, make('h3', {}, 'Digits of each kind'), kindsList),
+  step(
+    'rounds',
+    'Shared adapter',
+    row(
+      button('Join', () => work(takePart), {id: 'join', kind: 'primary'}),
+      button('Leave', leave, {id: 'leave', whileBusy: () => hasJoined && !isLeaving}),
+    ),
+    statusLine,
+    make(
+      'dl',
+      {},
+      figure('Accuracy', accuracy),
+      figure('Round', round),
+      figure('Loss of this client', loss),
+      figure('Sent', sent),
+    ),
+    place,
+    about,
+  ),
+]);
+void work(async () => {
+  showClient(await engine.start({client: client - 1, method, seed}));
+  return 'Ready.';
 });
-
-byId('client').textContent = String(client);
-byId('others').replaceChildren(
-  ...Array.from({length: CLIENTS}, (_, i) => i + 1)
-    .filter(other => other !== client)
-    .map(other => make('a', {href: `?client=${other}`, target: '_blank', rel: 'noopener'}, `client ${other}`)),
-);
-
-engine.call('start', {client: client - 1, method, seed}).then(
-  start => {
-    show(start);
-    say('Ready.');
-    joinButton.disabled = false;
-  },
-  (error: unknown) => say((error as Error).message, true),
-);

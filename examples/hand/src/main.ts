@@ -16,7 +16,7 @@ import {
 import {sizeText} from '../../shared/page/results';
 import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
 import {Store} from '../../shared/page/store';
-import {history, isBusy, onChange, say, show, showCount, showStep, work} from '../../shared/page/work';
+import {history, isBusy, onChange, say, show, showCount, showStep, undoButton, work} from '../../shared/page/work';
 import {makeSvg} from '../../shared/svg';
 import {remote} from '../../shared/worker';
 import {SIDE} from '../looks';
@@ -329,117 +329,120 @@ document.addEventListener('visibilitychange', () => void watch());
 
 store.set({frames: example()});
 source.useDrawings(6, ++seed);
-page([
-  step(
-    'right',
-    'Training frames',
-    editing,
-    count,
-    help(
-      'Click a frame to correct it, or add others from step 3. Those with a dashed border are held out to measure the error.',
+page(
+  [
+    step(
+      'right',
+      'Training frames',
+      editing,
+      count,
+      help(
+        'Click a frame to correct it, or add others from step 3. Those with a dashed border are held out to measure the error.',
+      ),
+      list,
+      row(
+        button(
+          'Add 15 drawings',
+          () => {
+            store.change('drawings added', {frames: [...store.state.frames, ...example()]});
+            say(`Added: ${countText()}.`);
+          },
+          {id: 'ten'},
+        ),
+        button(
+          'Remove all',
+          () => {
+            edited = null;
+            store.change('frames removed', {frames: []});
+            say('Removed. Undo restores them.');
+          },
+          {id: 'clear', kind: 'quiet', when: () => store.state.frames.length > 0},
+        ),
+      ),
+      help('Ten drawings of a gloved hand, whose landmarks are known, and five without a hand.'),
     ),
-    list,
-    row(
-      button(
-        'Add 15 drawings',
-        () => {
-          store.change('drawings added', {frames: [...store.state.frames, ...example()]});
-          say(`Added: ${countText()}.`);
-        },
-        {id: 'ten'},
-      ),
-      button(
-        'Remove all',
-        () => {
-          edited = null;
-          store.change('frames removed', {frames: []});
-          say('Removed. Undo restores them.');
-        },
-        {id: 'clear', kind: 'quiet', when: () => store.state.frames.length > 0},
-      ),
-    ),
-    help('Ten drawings of a gloved hand, whose landmarks are known, and five without a hand.'),
-  ),
-  trainStep(
-    {
-      fields: [epochs.field],
-      help: 'An epoch is one pass over all training frames and augmented copies of them.',
-      missing,
-      train: () => work(train),
-      stop: () => engine.stop(),
-    },
-    liveNote('advice', () =>
-      missing() === '' && countFrames().none === 0
-        ? 'Add a few frames without a hand, too. Otherwise the model may see a hand anywhere.'
-        : '',
-    ),
-  ),
-  step(
-    'watch',
-    'Input',
-    row(
-      button(
-        'Use camera',
-        () =>
-          choose(async () => {
-            await source.useCamera();
-            return 'Show a hand, and correct a frame where the landmarks are wrong.';
-          }),
-        {id: 'camera'},
-      ),
-      button(
-        'Use drawings',
-        () =>
-          choose(() => {
-            source.useDrawings(6, ++seed);
-            return 'Drawings of a striped glove. “Next image” shows another one.';
-          }),
-        {id: 'drawn'},
-      ),
-      button(
-        'Next image',
-        () => {
-          source.next();
-          return watch();
-        },
-        {id: 'next', when: () => source.hasNext},
-      ),
-      button('Close input', closeInput, {id: 'close', kind: 'quiet', whileBusy: () => source.isOpen}),
-    ),
-    help('The hand should fill most of the square, with the fingers up.'),
-    dropZone(
-      'files',
-      '<strong>Drop a video or images anywhere</strong>, or choose files',
-      {accept: 'video/*,image/*,.safetensors', multiple: true},
-      files => {
-        const adapter = files.find(({name}) => name.endsWith('.safetensors'));
-        return adapter === undefined
-          ? choose(async () => {
-              await source.useFiles(files);
-              return 'Correct a frame where the landmarks are wrong.';
-            })
-          : work(() => openAdapter(adapter));
+    trainStep(
+      {
+        fields: [epochs.field],
+        help: 'An epoch is one pass over all training frames and augmented copies of them.',
+        missing,
+        train: () => work(train),
+        stop: () => engine.stop(),
       },
+      liveNote('advice', () =>
+        missing() === '' && countFrames().none === 0
+          ? 'Add a few frames without a hand, too. Otherwise the model may see a hand anywhere.'
+          : '',
+      ),
     ),
-    video,
-    make(
-      'div',
-      {className: 'pair'},
-      make('figure', {}, before, make('figcaption', {}, swatch('before'), ' ', beforeText)),
-      make('figure', {}, after, make('figcaption', {}, swatch('after'), ' ', afterText)),
+    step(
+      'watch',
+      'Input',
+      row(
+        button(
+          'Use camera',
+          () =>
+            choose(async () => {
+              await source.useCamera();
+              return 'Show a hand, and correct a frame where the landmarks are wrong.';
+            }),
+          {id: 'camera'},
+        ),
+        button(
+          'Use drawings',
+          () =>
+            choose(() => {
+              source.useDrawings(6, ++seed);
+              return 'Drawings of a striped glove. “Next image” shows another one.';
+            }),
+          {id: 'drawn'},
+        ),
+        button(
+          'Next image',
+          () => {
+            source.next();
+            return watch();
+          },
+          {id: 'next', when: () => source.hasNext},
+        ),
+        button('Close input', closeInput, {id: 'close', kind: 'quiet', whileBusy: () => source.isOpen}),
+      ),
+      help('The hand should fill most of the square, with the fingers up.'),
+      dropZone(
+        'files',
+        '<strong>Drop a video or images anywhere</strong>, or choose files',
+        {accept: 'video/*,image/*,.safetensors', multiple: true},
+        files => {
+          const adapter = files.find(({name}) => name.endsWith('.safetensors'));
+          return adapter === undefined
+            ? choose(async () => {
+                await source.useFiles(files);
+                return 'Correct a frame where the landmarks are wrong.';
+              })
+            : work(() => openAdapter(adapter));
+        },
+      ),
+      video,
+      make(
+        'div',
+        {className: 'pair'},
+        make('figure', {}, before, make('figcaption', {}, swatch('before'), ' ', beforeText)),
+        make('figure', {}, after, make('figcaption', {}, swatch('after'), ' ', afterText)),
+      ),
+      row(freeze, rate),
+      help('Freezes the frame, so that you can move its landmarks and add it to the training frames.'),
     ),
-    row(freeze, rate),
-    help('Freezes the frame, so that you can move its landmarks and add it to the training frames.'),
-  ),
-  saveStep({
-    name: 'hand',
-    adapter: () => store.state.adapter,
-    forget,
-    others: {'save-graph': ['Download model', saveGraph]},
-    about:
-      'The adapter is a small file. Drop it on the page to open it again. The model is the whole graph with the ' +
-      'adapter merged: two files for <code>tf.loadGraphModel</code>, which replace those of the published model. This ' +
-      'browser keeps the adapter, but no frames.',
-  }),
-]);
+    saveStep({
+      name: 'hand',
+      adapter: () => store.state.adapter,
+      forget,
+      others: {'save-graph': ['Download model', saveGraph]},
+      about:
+        'The adapter is a small file. Drop it on the page to open it again. The model is the whole graph with the ' +
+        'adapter merged: two files for <code>tf.loadGraphModel</code>, which replace those of the published model. This ' +
+        'browser keeps the adapter, but no frames.',
+    }),
+  ],
+  undoButton,
+);
 void work(start);

@@ -27,6 +27,7 @@ import {
   showCount,
   showLoading,
   showStep,
+  undoButton,
   work,
 } from '../../shared/page/work';
 import {Plot, type Point} from '../../shared/plot';
@@ -347,95 +348,98 @@ askForm.addEventListener('submit', event => {
   }
 });
 
-page([
-  step(
-    'give',
-    'What to learn',
-    ...tabs(
-      'give-title',
-      [
-        {
-          id: 'texts',
-          label: 'Texts',
-          children: [
-            make('label', {
-              ...{className: 'note', htmlFor: 'texts'},
-              innerHTML:
-                'Separate texts with an empty line. Write <code>=&gt;</code> between a prompt and the answer to ' +
-                'learn. Chats are JSON lines with <code>{"messages"}</code>.',
-            }),
-            texts,
-            row(
-              button(
-                'Restore example',
-                () => replaceTexts(SAMPLES, 'The example is restored. Undo restores your texts.'),
-                {id: 'samples', kind: 'quiet'},
-              ),
-              liveNote('count', countText),
-            ),
-            dropZone(
-              'file',
-              '<strong>Drop a text file anywhere</strong> (.txt, .jsonl), an adapter of this page, or another model ' +
-                '(.gguf), or choose one',
-              {accept: '.txt,.md,.jsonl,.safetensors,.gguf'},
-              ([file]) =>
-                work(async () => {
-                  if (file!.name.endsWith('.gguf')) {
-                    return openModel(file!);
-                  }
-                  if (file!.name.endsWith('.safetensors')) {
-                    return openAdapter(file!);
-                  }
-                  replaceTexts(await file!.text(), '');
-                  return `Opened ${file!.name}: ${countText()}.`;
-                }),
-            ),
-          ],
-        },
-        {
-          id: 'ratings',
-          label: 'Ratings',
-          children: [
-            note(
-              'Ask something in step 3 and give the answer a thumb up or down. Or flip the thumbs of this example, ' +
-                'where short answers are good. The model learns to give more answers like the good ones.',
-            ),
-            ratingList,
-            row(
-              button('Restore example', () => setRatings('ratings replaced', () => SAMPLE_RATINGS), {
-                ...{id: 'sample-ratings', kind: 'quiet' as const},
+page(
+  [
+    step(
+      'give',
+      'What to learn',
+      ...tabs(
+        'give-title',
+        [
+          {
+            id: 'texts',
+            label: 'Texts',
+            children: [
+              make('label', {
+                ...{className: 'note', htmlFor: 'texts'},
+                innerHTML:
+                  'Separate texts with an empty line. Write <code>=&gt;</code> between a prompt and the answer to ' +
+                  'learn. Chats are JSON lines with <code>{"messages"}</code>.',
               }),
-              liveNote('rated', ratedText),
-            ),
-          ],
-        },
-      ],
-      choosePanel,
+              texts,
+              row(
+                button(
+                  'Restore example',
+                  () => replaceTexts(SAMPLES, 'The example is restored. Undo restores your texts.'),
+                  {id: 'samples', kind: 'quiet'},
+                ),
+                liveNote('count', countText),
+              ),
+              dropZone(
+                'file',
+                '<strong>Drop a text file anywhere</strong> (.txt, .jsonl), an adapter of this page, or another model ' +
+                  '(.gguf), or choose one',
+                {accept: '.txt,.md,.jsonl,.safetensors,.gguf'},
+                ([file]) =>
+                  work(async () => {
+                    if (file!.name.endsWith('.gguf')) {
+                      return openModel(file!);
+                    }
+                    if (file!.name.endsWith('.safetensors')) {
+                      return openAdapter(file!);
+                    }
+                    replaceTexts(await file!.text(), '');
+                    return `Opened ${file!.name}: ${countText()}.`;
+                  }),
+              ),
+            ],
+          },
+          {
+            id: 'ratings',
+            label: 'Ratings',
+            children: [
+              note(
+                'Ask something in step 3 and give the answer a thumb up or down. Or flip the thumbs of this example, ' +
+                  'where short answers are good. The model learns to give more answers like the good ones.',
+              ),
+              ratingList,
+              row(
+                button('Restore example', () => setRatings('ratings replaced', () => SAMPLE_RATINGS), {
+                  ...{id: 'sample-ratings', kind: 'quiet' as const},
+                }),
+                liveNote('rated', ratedText),
+              ),
+            ],
+          },
+        ],
+        choosePanel,
+      ),
     ),
-  ),
-  trainStep(
-    {
-      fields: [epochs.field],
-      help: 'An epoch is one pass over all texts or ratings, four in each step. A step takes a few seconds.',
-      missing,
-      train: () => work(train),
-      stop,
-      label: () => (rates ? 'Learn from these' : 'Train'),
-    },
-    lossPlace,
-    make('h3', {}, 'Answers during training'),
-    help('After each epoch, the model answers the prompt in step 3.'),
-    written,
-  ),
-  step('talk', 'Try it', askForm, make('label', {className: 'switch'}, switched, ' Use the adapter'), answers),
-  saveStep({
-    name: 'language',
-    adapter: () => store.state.adapter,
-    forget,
-    others: {peft: ['For PEFT', savePeft], gguf: ['For llama.cpp', saveGGUF]},
-    about:
-      'The adapter is a small file for this page and for <code>loadAdapter</code>, or in the formats of PEFT (Python) ' +
-      'and llama.cpp. This browser keeps texts, ratings and adapter, and restores them when you reload the page.',
-  }),
-]);
+    trainStep(
+      {
+        fields: [epochs.field],
+        help: 'An epoch is one pass over all texts or ratings, four in each step. A step takes a few seconds.',
+        missing,
+        train: () => work(train),
+        stop,
+        label: () => (rates ? 'Learn from these' : 'Train'),
+      },
+      lossPlace,
+      make('h3', {}, 'Answers during training'),
+      help('After each epoch, the model answers the prompt in step 3.'),
+      written,
+    ),
+    step('talk', 'Try it', askForm, make('label', {className: 'switch'}, switched, ' Use the adapter'), answers),
+    saveStep({
+      name: 'language',
+      adapter: () => store.state.adapter,
+      forget,
+      others: {peft: ['For PEFT', savePeft], gguf: ['For llama.cpp', saveGGUF]},
+      about:
+        'The adapter is a small file for this page and for <code>loadAdapter</code>, or in the formats of PEFT (Python) ' +
+        'and llama.cpp. This browser keeps texts, ratings and adapter, and restores them when you reload the page.',
+    }),
+  ],
+  undoButton,
+);
 void work(start);

@@ -5,7 +5,7 @@ import {button, dropZone, help, liveNote, NumberField, page, row, step, trainSte
 import {fetched} from '../../shared/page/engine';
 import {interval} from '../../shared/page/results';
 import {Store} from '../../shared/page/store';
-import {onChange, say, show, showStep, work} from '../../shared/page/work';
+import {onChange, say, show, showStep, undoButton, work} from '../../shared/page/work';
 import {remote} from '../../shared/worker';
 import {type Line, upsideDown} from '../lines';
 import {chancesInRuntime, type Runtime, type Session} from '../runtime';
@@ -223,63 +223,66 @@ const turn = button('Turn upside down', () => put(pad.line && upsideDown(pad.lin
 });
 onChange(() => list.replaceChildren(...tests.map(itemOf)));
 
-page([
-  trainStep(
-    {
-      fields: [epochs.field],
-      help: 'An epoch is one pass over all training lines.',
-      train: () => work(trainFile),
-      stop: () => engine.stop(),
-    },
-    liveNote('amount', () => {
-      const {length} = store.state.written;
-      const more = length === 0 ? '' : ` and ${length} of yours`;
-      return `${train.length} lines of handwriting${more}, each upright and upside down.`;
-    }),
-  ),
-  step(
-    'see',
-    'Lines that are not trained on',
-    liveNote('accuracy', accuracyText, {role: 'status'}),
-    help('The numbers in brackets are the 95 % interval of the accuracy.'),
-    list,
-  ),
-  step(
-    'write',
-    'Write a number',
-    canvas,
-    row(
-      turn,
-      button('Random line', putTestLine, {id: 'random', whileBusy: () => true}),
-      button('Add to training', addLine, {id: 'add', when: hasLine}),
-      button('Clear', () => put(null, false), {id: 'clear', kind: 'quiet', whileBusy: hasLine}),
+page(
+  [
+    trainStep(
+      {
+        fields: [epochs.field],
+        help: 'An epoch is one pass over all training lines.',
+        train: () => work(trainFile),
+        stop: () => engine.stop(),
+      },
+      liveNote('amount', () => {
+        const {length} = store.state.written;
+        const more = length === 0 ? '' : ` and ${length} of yours`;
+        return `${train.length} lines of handwriting${more}, each upright and upside down.`;
+      }),
     ),
-    make(
-      'dl',
-      {id: 'answer'},
-      make('dt', {}, 'Published file'),
-      answers.published,
-      make('dt', {}, 'Tuned file'),
-      answers.tuned,
+    step(
+      'see',
+      'Lines that are not trained on',
+      liveNote('accuracy', accuracyText, {role: 'status'}),
+      help('The numbers in brackets are the 95 % interval of the accuracy.'),
+      list,
     ),
-  ),
-  step(
-    'own',
-    'Use the file',
-    row(
-      button('Download ONNX file', save, {id: 'save', when: isTuned}),
-      button('Forget training', () => work(forget), {id: 'forget', kind: 'quiet', when: isTuned}),
+    step(
+      'write',
+      'Write a number',
+      canvas,
+      row(
+        turn,
+        button('Random line', putTestLine, {id: 'random', whileBusy: () => true}),
+        button('Add to training', addLine, {id: 'add', when: hasLine}),
+        button('Clear', () => put(null, false), {id: 'clear', kind: 'quiet', whileBusy: hasLine}),
+      ),
+      make(
+        'dl',
+        {id: 'answer'},
+        make('dt', {}, 'Published file'),
+        answers.published,
+        make('dt', {}, 'Tuned file'),
+        answers.tuned,
+      ),
     ),
-    dropZone(
-      'file',
-      '<strong>Drop a tuned file anywhere</strong> to run it here, or choose one',
-      {accept: '.onnx'},
-      ([file]) => work(() => openFile(file!)),
+    step(
+      'own',
+      'Use the file',
+      row(
+        button('Download ONNX file', save, {id: 'save', when: isTuned}),
+        button('Forget training', () => work(forget), {id: 'forget', kind: 'quiet', when: isTuned}),
+      ),
+      dropZone(
+        'file',
+        '<strong>Drop a tuned file anywhere</strong> to run it here, or choose one',
+        {accept: '.onnx'},
+        ([file]) => work(() => openFile(file!)),
+      ),
+      help(
+        'The tuned file has the inputs, outputs, and nodes of the published one, so it can replace that wherever it ' +
+          'runs. Nothing leaves this tab.',
+      ),
     ),
-    help(
-      'The tuned file has the inputs, outputs, and nodes of the published one, so it can replace that wherever it ' +
-        'runs. Nothing leaves this tab.',
-    ),
-  ),
-]);
+  ],
+  undoButton,
+);
 void work(start);

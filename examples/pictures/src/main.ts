@@ -9,7 +9,7 @@ import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
 import {Store} from '../../shared/page/store';
 import {showChances, table, TRAININGS} from '../../shared/page/tables';
 import {Webcam} from '../../shared/page/webcam';
-import {onChange, progress, work} from '../../shared/page/work';
+import {onChange, progress, undoButton, work} from '../../shared/page/work';
 import {fileOf, pictureOfDrawing, pictureOfFile} from '../../shared/picture';
 import {SIZE} from './base';
 import {PictureEngine} from './engine';
@@ -241,6 +241,7 @@ page(
         '<code>tf.loadLayersModel</code>. This browser keeps the adapter, and restores it when you reload the page.',
     }),
   ],
+  undoButton,
   labelled('Backend', backend),
 );
 

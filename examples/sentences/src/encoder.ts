@@ -11,10 +11,34 @@ import {
   type LoRAConfig,
 } from 'tfjs-lora';
 import {embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
-import {Learning} from '../../shared/learning';
+import {counted} from '../../shared/counted';
+import {AdapterEngine, fetched} from '../../shared/page/engine';
+import type {Size} from '../../shared/page/results';
 import {startWasm} from '../../shared/wasm';
 import {inPlane} from './plane';
-import type {Engine, Labelled, Learned, News, Places, Size, Start} from './protocol';
+
+/** A sentence and the name of the group that it belongs to. */
+export interface Labelled {
+  text: string;
+  group: string;
+}
+
+/** Where sentences are. */
+export interface Places {
+  /** In a plane, each coordinate from −1 to 1. */
+  points: [x: number, y: number][];
+  /** The cosine of the angle between each two. */
+  cosines: number[][];
+}
+
+interface Learned extends Size {
+  seconds: number;
+  isStopped: boolean;
+}
+
+/** News: how far the encoder is loaded, or a step of training. */
+export type News =
+  {kind: 'loading'; done: number; total: number} | {kind: 'step'; step: number; steps: number; loss: number};
 
 /** The layer that classifies the groups. It trains in full, and the map does not need it. */
 const HEAD = 'groups';
@@ -31,26 +55,26 @@ const MAX_BYTES = 2 ** 26;
 const PLACES = 48;
 const BATCH = 8;
 
-/** The encoder and its adapter. */
-export class SentenceEngine implements Engine {
+/** The encoder and its adapter. A method that fails gives a message for the visitor, and has changed nothing. */
+export class SentenceEngine extends AdapterEngine<News> {
   private body: tf.LayersModel | undefined;
   private tokenizer: Tokenizer | undefined;
-  private readonly learning = new Learning();
 
-  constructor(private readonly tell: (news: News) => void) {}
-
-  async start(url: string): Promise<Start> {
+  /** Loads the encoder from the files under a URL. */
+  async start(url: string): Promise<{parameters: number}> {
     await startWasm();
-    const json = async (file: string) => (await found(`${url}/${file}`)).json() as Promise<Record<string, unknown>>;
+    const json = async (file: string) => (await fetched(`${url}/${file}`)).json() as Promise<Record<string, unknown>>;
     const [config, tokenizer, tokenizerConfig] = await Promise.all(
       ['config.json', 'tokenizer.json', 'tokenizer_config.json'].map(json),
     );
     this.tokenizer = new Tokenizer(tokenizer!, tokenizerConfig!);
-    const weights = await this.download(`${url}/model.safetensors`);
-    this.body = (await loadTransformer({config: config!, weights, pooling: 'mean'})).model;
+    const file = await fetched(`${url}/model.safetensors`);
+    const weights = counted(file, (done, total) => this.tell({kind: 'loading', done, total}));
+    this.body = (await loadTransformer({config: config!, weights: await weights.blob(), pooling: 'mean'})).model;
     return {parameters: this.body.countParams()};
   }
 
+  /** Places sentences, with or without the adapter. */
   async place(texts: readonly string[], learned: boolean): Promise<Places> {
     const {body, tokenizer} = this.loaded();
     const adapted = learned ? this.learning.model : undefined;
@@ -63,6 +87,7 @@ export class SentenceEngine implements Engine {
     return {points: inPlane(rows), cosines};
   }
 
+  /** Trains a new adapter on sentences and their groups. */
   async learn(examples: readonly Labelled[], epochs: number): Promise<Learned> {
     const {tokenizer} = this.loaded();
     const groups = [...new Set(examples.map(({group}) => group))];
@@ -71,6 +96,7 @@ export class SentenceEngine implements Engine {
     }
     const model = this.withHead(groups.length, classifier => applyLoRA(classifier, LORA));
     compileModel(model, {optimizer: adam({learningRate: 3e-3})});
+    this.isStopped = false;
     const begin = performance.now();
     const texts = examples.map(({text}) => text);
     const {inputs, tokenTypeIds} = encodeTexts(model, tokenizer, texts, {maxLength: PLACES});
@@ -89,6 +115,7 @@ export class SentenceEngine implements Engine {
           new tf.CustomCallback({
             onBatchEnd: (_, logs) => {
               this.tell({kind: 'step', step: ++step, steps, loss: Number(logs?.loss)});
+              model.stopTraining = this.isStopped;
             },
           }),
         ],
@@ -99,13 +126,11 @@ export class SentenceEngine implements Engine {
     } finally {
       tf.dispose([inputs, tokenTypeIds, labels]);
     }
-    return {...(await this.learning.takeOn(model)), seconds: (performance.now() - begin) / 1000};
+    const seconds = (performance.now() - begin) / 1000;
+    return {...(await this.learning.takeOn(model)), seconds, isStopped: this.isStopped};
   }
 
-  file(): Promise<Blob> {
-    return this.learning.file();
-  }
-
+  /** Opens the adapter in a file of `file`, or in the two files of an adapter that PEFT saved. */
   async open(files: readonly File[]): Promise<Size> {
     const {body} = this.loaded();
     const names = files.map(({name}) => name).join(' and ');
@@ -127,11 +152,6 @@ export class SentenceEngine implements Engine {
     } finally {
       adapter?.dispose();
     }
-  }
-
-  forget(): Promise<void> {
-    this.learning.forget();
-    return Promise.resolve();
   }
 
   /** Puts an untrained head on the encoder and adapts that. The encoder stays as it is. */
@@ -157,31 +177,4 @@ export class SentenceEngine implements Engine {
     }
     return {body: this.body, tokenizer: this.tokenizer};
   }
-
-  /** Downloads a file, with news of its progress. */
-  private async download(url: string): Promise<Uint8Array> {
-    const response = await found(url);
-    const total = Number(response.headers.get('content-length'));
-    const parts: Uint8Array<ArrayBuffer>[] = [];
-    let done = 0;
-    for (const reader = response.body!.getReader(); ;) {
-      const {value} = await reader.read();
-      if (value === undefined) {
-        return new Uint8Array(await new Blob(parts).arrayBuffer());
-      }
-      parts.push(value);
-      done += value.length;
-      this.tell({kind: 'loading', done, total});
-    }
-  }
-}
-
-async function found(url: string): Promise<Response> {
-  const response = await fetch(url);
-  if (!response.ok) {
-    throw new Error(
-      `${url} answers ${response.status}. Is the encoder there? npm run setup -- pretrained downloads it.`,
-    );
-  }
-  return response;
 }

@@ -1,12 +1,15 @@
-import {byId, make, sayOutcome, wholeNumberIn} from '../../shared/dom';
-import {download, onFiles} from '../../shared/files';
-import {History} from '../../shared/history';
+import {make} from '../../shared/dom';
 import {Kept} from '../../shared/kept';
-import {TimeLeft} from '../../shared/timeLeft';
-import {Remote} from '../../shared/worker';
-import {type Dot, SentenceMap} from './map';
+import {button, dropZone, help, NumberField, page, row, step, trainStep} from '../../shared/page/controls';
+import {sizeText} from '../../shared/page/results';
+import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
+import {Store} from '../../shared/page/store';
+import {isBusy, onChange, show, showLoading, showStep, undoButton, work} from '../../shared/page/work';
+import {makeSvg} from '../../shared/svg';
+import {remote} from '../../shared/worker';
+import type {Labelled, News, Places, SentenceEngine} from './encoder';
+import {SentenceMap} from './map';
 import {turnedTowards} from './plane';
-import type {Engine, News, Places, Size} from './protocol';
 import {SentenceRows} from './rows';
 import {SAMPLES} from './samples';
 
@@ -15,106 +18,68 @@ const NEIGHBOURS = 4;
 
 /** Everything that the visitor made, which the browser keeps. */
 interface State {
-  sentences: readonly Dot[];
+  sentences: readonly Labelled[];
   chosen: number;
   /** The file of the adapter, if there is one. */
   adapter: Blob | null;
 }
 
-const [statusLine, progress] = [byId('status'), byId<HTMLProgressElement>('progress')];
-const [epochs, switched, field] = (['epochs', 'on', 'text'] as const).map(id => byId<HTMLInputElement>(id)) as [
-  HTMLInputElement,
-  HTMLInputElement,
-  HTMLInputElement,
-];
-
-let state: State = {sentences: examples(), chosen: 0, adapter: null};
+/** Where the sentences are, before and after training. */
 let places: {before: Places; after: Places | null} | null = null;
-let busy = true;
 
-const engine = new Remote<Engine, News>(new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}), showNews);
-const history = new History(byId('undo'));
+const engine = remote<SentenceEngine, News>(
+  new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}),
+  news => (news.kind === 'loading' ? showLoading('encoder', news) : showStep(news)),
+);
 const kept = new Kept<State>('sentences');
-const left = new TimeLeft();
-const rows = new SentenceRows(byId('sentences'), GROUPS, {choose, group: giveGroup, remove});
-const map = new SentenceMap(byId<SVGSVGElement>('map'), choose, NEIGHBOURS);
+const store = new Store<State>(
+  {sentences: examples(), chosen: 0, adapter: null},
+  {keep: {in: kept, names: ['sentences', 'chosen', 'adapter'], of: state => state}, settle},
+);
+const field = make('input', {
+  ...{id: 'text', type: 'text', maxLength: 200},
+  ...{placeholder: 'A sentence of your own', ariaLabel: 'A sentence of your own'},
+});
+const form = make('form', {id: 'add', className: 'row'}, field, make('button', {id: 'add-sentence'}, 'Add'));
+const list = make('ol', {id: 'sentences'});
+const fields = make(
+  'fieldset',
+  {id: 'list'},
+  make('legend', {className: 'hidden'}, 'Sentences, to choose, group and delete'),
+  list,
+);
+const drawing = makeSvg('svg', {
+  ...{id: 'map', viewBox: '-115 -115 230 230', role: 'img'},
+  'aria-label': 'Sentences as points; similar ones are close together',
+});
+const switched = make('input', {id: 'on', type: 'checkbox', role: 'switch', onchange: show});
+const chosenText = make('h3', {id: 'chosen'});
+const nearBefore = make('ol', {id: 'before'});
+const nearAfter = make('ol', {id: 'after'});
+const epochs = new NumberField('epochs', 'Epochs', {value: 8, max: 60});
+const rows = new SentenceRows(list, GROUPS, {choose, group: giveGroup, remove: index => void remove(index)});
+const map = new SentenceMap(drawing, choose, NEIGHBOURS);
 
-function examples(): Dot[] {
+function examples(): Labelled[] {
   return SAMPLES.map(({text, mood = ''}) => ({text, group: mood}));
 }
 
-function showNews(news: News): void {
-  if (news.kind === 'loading') {
-    const {done, total} = news;
-    // A server may not say how large a file is.
-    progress.value = total > 0 ? done / total : 0;
-    statusLine.textContent = `Loading the encoder: ${megabytes(done)} MB${total > 0 ? ` of ${megabytes(total)}` : ''}`;
-  } else {
-    progress.value = news.step / news.steps;
-    statusLine.textContent =
-      `Step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(3)}` + left.text(news.step, news.steps);
+/** Gives the worker the adapter of the page, and places the sentences. */
+async function settle({adapter: former}: Pick<State, 'adapter'>): Promise<void> {
+  const {adapter} = store.state;
+  if (adapter !== former) {
+    await (adapter === null ? engine.forget() : engine.open([new File([adapter], 'sentences.safetensors')]));
   }
-}
-
-function megabytes(bytes: number): string {
-  return (bytes / 1e6).toFixed(0);
-}
-
-function sizeText({parameters, bytes}: Size): string {
-  return `${parameters.toLocaleString('en')} parameters, a file of ${(bytes / 1000).toFixed(0)} kB`;
-}
-
-/** Does something in the worker, with the controls disabled that would interfere. */
-async function work(doing: () => Promise<string>): Promise<void> {
-  busy = true;
-  showState();
-  await sayOutcome(statusLine, doing);
-  busy = false;
-  progress.value = 0;
-  showState();
-}
-
-/** Changes the state, which the browser keeps. */
-function become(next: State): void {
-  state = next;
-  void kept.write(state);
-}
-
-/** Changes the state without the worker, and lets the visitor undo that. */
-function step(what: string, next: Partial<State>): void {
-  const former = state;
-  history.add(what, () => bringBack(former));
-  become({...state, ...next});
-  showState();
-}
-
-/** Restores an earlier state, with the worker's adapter. */
-function bringBack(former: State): void {
-  void work(async () => {
-    const {adapter} = state;
-    become(former);
-    if (former.adapter !== adapter) {
-      await openKept();
-    }
-    await place();
-    return 'Undone.';
-  });
-}
-
-/** Gives the worker the adapter of the page. */
-async function openKept(): Promise<void> {
-  if (state.adapter === null) {
-    await engine.call('forget');
-  } else {
-    await engine.call('open', [new File([state.adapter], 'sentences.safetensors')]);
-  }
+  await place();
+  switched.checked = adapter !== null;
 }
 
 /** Computes where the sentences are, before and after training. Points on the map move as little as possible. */
 async function place(): Promise<void> {
-  const texts = state.sentences.map(({text}) => text);
-  const before = await engine.call('place', texts, false);
-  const after = state.adapter === null ? null : await engine.call('place', texts, true);
+  const {sentences, adapter} = store.state;
+  const texts = sentences.map(({text}) => text);
+  const before = await engine.place(texts, false);
+  const after = adapter === null ? null : await engine.place(texts, true);
   const seen = places?.before.points;
   const settled = seen === undefined ? before.points : turnedTowards(before.points, seen);
   places = {
@@ -124,158 +89,189 @@ async function place(): Promise<void> {
 }
 
 function nearest(from: Places): number[] {
-  const cosines = from.cosines[state.chosen]!;
+  const {chosen} = store.state;
+  const cosines = from.cosines[chosen]!;
   return cosines
     .map((_, i) => i)
-    .filter(i => i !== state.chosen)
+    .filter(i => i !== chosen)
     .sort((one, other) => cosines[other]! - cosines[one]!)
     .slice(0, NEIGHBOURS);
 }
 
-function showState(): void {
-  const {sentences, chosen, adapter} = state;
-  const groups = new Set(sentences.map(({group}) => group).filter(group => group !== ''));
-  const enabled: Record<string, boolean> = {
-    learn: !busy && groups.size >= 2,
-    save: !busy && adapter !== null,
-    forget: !busy && adapter !== null,
-    file: !busy,
-    on: !busy && places?.after != null,
-    list: !busy,
-    'add-sentence': !busy,
-    ungroup: !busy && groups.size > 0,
-    samples: !busy,
-  };
-  for (const [id, isEnabled] of Object.entries(enabled)) {
-    byId<HTMLButtonElement>(id).disabled = !isEnabled;
-  }
-  history.allow(!busy);
+function grouped(): Labelled[] {
+  return store.state.sentences.filter(({group}) => group !== '');
+}
+
+function showSentences(): void {
+  const {sentences, chosen} = store.state;
+  switched.disabled = isBusy() || places?.after == null;
+  fields.disabled = isBusy();
+  form.querySelector('button')!.disabled = isBusy();
   rows.show(sentences, chosen);
   if (places?.before.points.length !== sentences.length) {
     return; // they are being computed
   }
   const seen = (switched.checked ? places.after : null) ?? places.before;
   map.show(sentences, seen.points, chosen, nearest(seen));
-  byId('chosen').textContent = sentences[chosen]!.text;
-  showNear('before', places.before);
-  showNear('after', places.after);
+  chosenText.textContent = sentences[chosen]!.text;
+  showNear(nearBefore, places.before);
+  showNear(nearAfter, places.after);
 }
 
-function showNear(id: string, from: Places | null): void {
+function showNear(view: HTMLElement, from: Places | null): void {
+  const {sentences, chosen} = store.state;
   const indices = from === null ? [] : nearest(from);
-  byId(id).replaceChildren(
+  view.replaceChildren(
     ...indices.map(i => {
-      const {text, group} = state.sentences[i]!;
-      const cosine = make('span', {}, from!.cosines[state.chosen]![i]!.toFixed(2));
-      const row = make('li', {}, cosine, ` ${text}`);
-      Object.assign(row.dataset, {group, index: String(i)});
-      return row;
+      const {text, group} = sentences[i]!;
+      const item = make('li', {}, make('span', {}, from!.cosines[chosen]![i]!.toFixed(2)), ` ${text}`);
+      Object.assign(item.dataset, {group, index: String(i)});
+      return item;
     }),
   );
 }
 
 function choose(chosen: number): void {
-  if (!busy) {
-    become({...state, chosen});
-    showState();
+  if (!isBusy()) {
+    store.set({chosen});
     rows.reveal(chosen);
   }
 }
 
 function giveGroup(index: number, group: string): void {
-  step('group changed', {sentences: state.sentences.map((dot, i) => (i === index ? {...dot, group} : dot))});
+  const sentences = store.state.sentences.map((labelled, i) => (i === index ? {...labelled, group} : labelled));
+  store.change('group changed', {sentences});
 }
 
 /** Shows other sentences, with one of them chosen. */
-function replaceSentences(
-  what: string,
-  sentences: readonly Dot[],
-  chosen: number,
-  said: string,
-  then?: () => void,
-): void {
-  step(what, {sentences, chosen: Math.min(chosen, sentences.length - 1)});
-  rows.reveal(state.chosen);
-  void work(async () => {
+function replaceSentences(what: string, sentences: readonly Labelled[], index: number, said: string): Promise<void> {
+  const chosen = Math.min(index, sentences.length - 1);
+  store.change(what, {sentences, chosen});
+  rows.reveal(chosen);
+  return work(async () => {
     await place();
-    return said;
-  }).then(then);
-}
-
-function remove(index: number): void {
-  const rest = state.sentences.filter((_, i) => i !== index);
-  const chosen = state.chosen > index ? state.chosen - 1 : state.chosen;
-  replaceSentences('sentence deleted', rest, chosen, 'Deleted. Undo restores it.', () => rows.focus(index));
-}
-
-/** Replaces or removes the adapter, and lets the visitor undo that. */
-function changeAdapter(what: string, doing: () => Promise<string>): void {
-  const former = state;
-  void work(async () => {
-    const said = await doing();
-    const adapter = what === 'adapter forgotten' ? null : await engine.call('file');
-    history.add(what, () => bringBack(former));
-    become({...state, adapter});
-    await place();
-    switched.checked = adapter !== null;
     return said;
   });
 }
 
-byId('add').addEventListener('submit', event => {
+async function remove(index: number): Promise<void> {
+  const {sentences, chosen} = store.state;
+  const remaining = sentences.filter((_, i) => i !== index);
+  const next = chosen > index ? chosen - 1 : chosen;
+  await replaceSentences('sentence deleted', remaining, next, 'Deleted. Undo restores it.');
+  rows.focus(index);
+}
+
+/** Replaces or removes the adapter. */
+async function changeAdapter(what: string, adapter: Blob | null): Promise<void> {
+  store.change(what, {adapter});
+  await place();
+  switched.checked = adapter !== null;
+}
+
+async function train(): Promise<string> {
+  const examples = grouped();
+  const {seconds, isStopped, ...size} = await engine.learn(examples, epochs.value);
+  await changeAdapter('training', await engine.file());
+  const done = isStopped ? 'Stopped after' : `Trained on ${examples.length} sentences in`;
+  return `${done} ${seconds.toFixed(1)} s: ${sizeText(size)}.`;
+}
+
+async function forget(): Promise<string> {
+  await engine.forget();
+  await changeAdapter('adapter forgotten', null);
+  return FORGOTTEN;
+}
+
+async function openFiles(files: readonly File[]): Promise<string> {
+  const size = await engine.open(files);
+  await changeAdapter('file opened', await engine.file());
+  return `Opened ${files.map(({name}) => name).join(' and ')}: ${sizeText(size)}.`;
+}
+
+async function start(): Promise<string> {
+  const saved = await kept.read();
+  if (saved !== null) {
+    store.set(saved);
+  }
+  const {parameters} = await engine.start(new URL('model', document.baseURI).href);
+  await settle({adapter: null});
+  rows.reveal(store.state.chosen);
+  const again = store.state.adapter === null ? '' : ' Your previous adapter is restored.';
+  return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again}`;
+}
+
+form.addEventListener('submit', event => {
   event.preventDefault();
   const text = field.value.trim();
-  if (text !== '' && !busy) {
+  if (text !== '' && !isBusy()) {
     field.value = '';
-    const {sentences} = state;
+    const {sentences} = store.state;
     const said = 'Added. The most similar sentences are below the map.';
-    replaceSentences('sentence added', [...sentences, {text, group: ''}], sentences.length, said);
+    void replaceSentences('sentence added', [...sentences, {text, group: ''}], sentences.length, said);
   }
 });
-byId('ungroup').addEventListener('click', () =>
-  step('groups cleared', {sentences: state.sentences.map(({text}) => ({text, group: ''}))}),
-);
-byId('samples').addEventListener('click', () =>
-  replaceSentences('sentences replaced', examples(), 0, 'The example is restored. Undo restores your sentences.'),
-);
-switched.addEventListener('change', showState);
-byId('learn').addEventListener('click', () =>
-  changeAdapter('training', async () => {
-    const grouped = state.sentences.filter(({group}) => group !== '');
-    const learned = await engine.call('learn', grouped, wholeNumberIn(epochs));
-    return `Trained on ${grouped.length} sentences in ${learned.seconds.toFixed(1)} s: ${sizeText(learned)}.`;
-  }),
-);
-byId('save').addEventListener('click', () => {
-  download({name: 'sentences.safetensors', content: state.adapter!});
-  statusLine.textContent = 'Downloaded. Load it with loadAdapter, or drop it on this page.';
-});
-byId('forget').addEventListener('click', () =>
-  changeAdapter('adapter forgotten', async () => {
-    await engine.call('forget');
-    return 'Adapter removed. Undo restores it until you reload the page.';
-  }),
-);
-onFiles(byId('file'), byId('drop'), files => {
-  if (!busy) {
-    changeAdapter('file opened', async () => {
-      const size = await engine.call('open', files);
-      return `Opened ${files.map(({name}) => name).join(' and ')}: ${sizeText(size)}.`;
-    });
-  }
-});
+onChange(showSentences);
 
-showState();
-void work(async () => {
-  state = (await kept.read()) ?? state;
-  showState();
-  const {parameters} = await engine.call('start', new URL('model', document.baseURI).href);
-  if (state.adapter !== null) {
-    await openKept();
-  }
-  await place();
-  switched.checked = state.adapter !== null;
-  rows.reveal(state.chosen);
-  const again = state.adapter === null ? '' : ' Your previous adapter is restored.';
-  return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again}`;
-});
+const clearGroups = () =>
+  store.change('groups cleared', {sentences: store.state.sentences.map(({text}) => ({text, group: ''}))});
+const restore = () =>
+  replaceSentences('sentences replaced', examples(), 0, 'The example is restored. Undo restores your sentences.');
+page(
+  [
+    step(
+      'write',
+      'Sentences and groups',
+      form,
+      row(
+        button('Clear groups', clearGroups, {id: 'ungroup', kind: 'quiet', when: () => grouped().length > 0}),
+        button('Restore example', restore, {id: 'samples', kind: 'quiet'}),
+      ),
+      help(
+        'Choose a group (A–H) at the end of a row. Sentences without a group are not used for training: they show ' +
+          'whether the encoder got the idea.',
+      ),
+      fields,
+    ),
+    step(
+      'see',
+      'Map',
+      drawing,
+      help('Similar sentences are close together. Click one to see which four are most similar to it.'),
+      make('label', {className: 'switch'}, switched, ' Show the map after training'),
+      chosenText,
+      make(
+        'div',
+        {className: 'columns'},
+        make('div', {}, make('h3', {}, 'Most similar before training'), nearBefore),
+        make('div', {}, make('h3', {}, 'Most similar after training'), nearAfter),
+      ),
+    ),
+    trainStep({
+      fields: [epochs.field],
+      help: 'An epoch is one pass over all sentences that are in groups.',
+      missing: () =>
+        new Set(grouped().map(({group}) => group)).size < 2 ? 'Put sentences into at least two groups.' : '',
+      train: () => work(train),
+      stop: () => engine.stop(),
+    }),
+    saveStep(
+      {
+        name: 'sentences',
+        adapter: () => store.state.adapter,
+        forget,
+        about: 'Sentences, groups, and adapter are restored when you reload the page.',
+      },
+      store.keptNote,
+      dropZone(
+        'file',
+        '<strong>Drop an adapter file anywhere</strong>, or choose one. You can also open the two files of an adapter ' +
+          'that PEFT saved.',
+        {accept: '.safetensors,.json', multiple: true},
+        files => work(() => openFiles(files)),
+      ),
+    ),
+  ],
+  undoButton,
+);
+void work(start);

@@ -1,7 +1,7 @@
 import {makeSvg} from '../../shared/svg';
+import type {Labelled, Places} from './encoder';
 import {labelOf, placeLabels} from './labels';
 import {movedApart} from './plane';
-import type {Places} from './protocol';
 
 /** Half of the width of the map, and of its view, in its own units. */
 const [HALF, VIEW] = [100, 115];
@@ -12,13 +12,7 @@ const [RADIUS, DISTANCE] = [3.4, 14];
 /** The height of a label in pixels, and the most letters of one. */
 const [LABEL, LETTERS] = [12, 26];
 
-/** What a point of the map shows. */
-export interface Dot {
-  text: string;
-  group: string;
-}
-
-type Shown = [sentences: readonly Dot[], points: Places['points'], chosen: number, near: readonly number[]];
+type Shown = [sentences: readonly Labelled[], points: Places['points'], chosen: number, near: readonly number[]];
 
 /** The sentences as points with labels. Points glide to their next positions, and none covers another. */
 export class SentenceMap {

@@ -1,5 +1,5 @@
 import {make} from '../../shared/dom';
-import type {Dot} from './map';
+import type {Labelled} from './encoder';
 
 /** What a visitor does with a sentence of the list, by its index. */
 interface Actions {
@@ -17,7 +17,7 @@ export class SentenceRows {
   ) {}
 
   /** Shows sentences as they are now. Rows that stay keep the focus. */
-  show(sentences: readonly Dot[], chosen: number): void {
+  show(sentences: readonly Labelled[], chosen: number): void {
     while (this.list.children.length > sentences.length) {
       this.list.lastElementChild!.remove();
     }

@@ -1,6 +1,6 @@
 import {make, numberIn, wholeNumberIn} from '../dom';
 import {onFiles} from '../files';
-import {isBusy, onChange, progress, say, show, statusLine, undoButton} from './work';
+import {isBusy, onChange, progress, say, show, statusLine} from './work';
 
 type Child = Node | string;
 
@@ -12,9 +12,9 @@ export function step(id: string, title: string, ...children: Child[]): HTMLEleme
   return section;
 }
 
-/** Puts the steps on the page, and into its corner *Undo* and what else is there. */
+/** Puts the steps on the page, and what its corner holds. */
 export function page(steps: readonly HTMLElement[], ...corner: Child[]): void {
-  document.querySelector('header')!.append(make('div', {className: 'row take'}, undoButton, ...corner));
+  document.querySelector('header')!.append(make('div', {className: 'row take'}, ...corner));
   document.querySelector('main')!.append(...steps);
   show();
 }

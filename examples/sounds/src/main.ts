@@ -22,7 +22,7 @@ import {type SampleClass, Samples} from '../../shared/page/samples';
 import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
 import {Store} from '../../shared/page/store';
 import {showChances, table, TRAININGS} from '../../shared/page/tables';
-import {isBusy, progress, say, show, work} from '../../shared/page/work';
+import {isBusy, progress, say, show, undoButton, work} from '../../shared/page/work';
 import {type Detection, HOP, type Way} from '../learn';
 import {SoundEngine} from './engine';
 import {clipsOf, play, waveOf} from './sounds';
@@ -239,95 +239,101 @@ async function forget(): Promise<string> {
 way.addEventListener('change', () => (epochs.input.valueAsNumber = EPOCHS[way.value as Way]));
 threshold.input.addEventListener('input', show);
 
-page([
-  step(
-    'collect',
-    'Sounds',
-    note(
-      'Record clips, or add or drop sound files. A clip lasts one second: the loudest of what you record or of a ' +
-        'short file, and every second of a file that is longer than two. Background is all that is none of your ' +
-        'words, such as the noise of your room. Other words, spoken by generated voices, are added to it. Every third ' +
-        'clip of a class is held out, and has a dashed border.',
+page(
+  [
+    step(
+      'collect',
+      'Sounds',
+      note(
+        'Record clips, or add or drop sound files. A clip lasts one second: the loudest of what you record or of a ' +
+          'short file, and every second of a file that is longer than two. Background is all that is none of your ' +
+          'words, such as the noise of your room. Other words, spoken by generated voices, are added to it. Every third ' +
+          'clip of a class is held out, and has a dashed border.',
+      ),
+      store.keptNote,
+      microphone,
+      ...samples.elements,
     ),
-    store.keptNote,
-    microphone,
-    ...samples.elements,
-  ),
-  trainStep(
-    {
-      fields: [labelled('Method', way), epochs.field, copies.field],
-      help:
-        'The head is the last layer, which decides between the classes. An epoch is one pass over all clips. Varied ' +
-        'copies of each clip are louder or quieter, higher or lower, shifted, mixed with your background, and put ' +
-        `between other words. ${INTERVAL_HELP}`,
-      missing: () => samples.missing(),
-      train: () => work(train),
-      stop: () => engine.stop(),
-    },
-    table('results', {label: 'Trainings', columns: () => TRAININGS, rows: () => store.state.trainings}),
-    table('confusion', {
-      label: 'Held-out clips: what they are, and what each was taken for',
-      columns: () => ['Class', ...store.state.confusion.names],
-      rows: () => store.state.confusion.rows,
-    }),
-  ),
-  step(
-    'try',
-    'Listen',
-    row(
-      threshold.field,
-      coolDown.field,
-      button('Listen', () => work(listen), {id: 'listen', when: hasLearned}),
-      button('Stop listening', () => listening?.abort(), {
-        ...{id: 'stop-listening', whileBusy: () => isBusy() && listening !== undefined},
+    trainStep(
+      {
+        fields: [labelled('Method', way), epochs.field, copies.field],
+        help:
+          'The head is the last layer, which decides between the classes. An epoch is one pass over all clips. Varied ' +
+          'copies of each clip are louder or quieter, higher or lower, shifted, mixed with your background, and put ' +
+          `between other words. ${INTERVAL_HELP}`,
+        missing: () => samples.missing(),
+        train: () => work(train),
+        stop: () => engine.stop(),
+      },
+      table('results', {label: 'Trainings', columns: () => TRAININGS, rows: () => store.state.trainings}),
+      table('confusion', {
+        label: 'Held-out clips: what they are, and what each was taken for',
+        columns: () => ['Class', ...store.state.confusion.names],
+        rows: () => store.state.confusion.rows,
       }),
     ),
-    liveNote(
-      'threshold-text',
-      () =>
-        `A word is detected when the network gives it at least ${Number((100 * threshold.input.valueAsNumber).toFixed(2))} %, ` +
-        'and not again within the cool-down.',
+    step(
+      'try',
+      'Listen',
+      row(
+        threshold.field,
+        coolDown.field,
+        button('Listen', () => work(listen), {id: 'listen', when: hasLearned}),
+        button('Stop listening', () => listening?.abort(), {
+          ...{id: 'stop-listening', whileBusy: () => isBusy() && listening !== undefined},
+        }),
+      ),
+      liveNote(
+        'threshold-text',
+        () =>
+          `A word is detected when the network gives it at least ${Number((100 * threshold.input.valueAsNumber).toFixed(2))} %, ` +
+          'and not again within the cool-down.',
+      ),
+      help(
+        'Training sets both by the held-out clips and by three minutes of other words. This small network gives other ' +
+          'words high scores too, so the threshold is often near 1. Lower it if the page misses your words, and raise it ' +
+          'if it hears words that nobody said.',
+        describedBy,
+      ),
+      chances,
+      make('h3', {}, 'Detected'),
+      heard,
     ),
-    help(
-      'Training sets both by the held-out clips and by three minutes of other words. This small network gives other ' +
-        'words high scores too, so the threshold is often near 1. Lower it if the page misses your words, and raise it ' +
-        'if it hears words that nobody said.',
-      describedBy,
-    ),
-    chances,
-    make('h3', {}, 'Detected'),
-    heard,
-  ),
-  saveStep(
-    {
-      name: 'sounds',
-      adapter: () => store.state.learned?.adapter ?? null,
-      forget,
-      others: {
-        'save-model': [
-          'Download model',
-          async () => {
-            await engine.download();
-            return 'Downloaded two files. Load them with tf.loadLayersModel.';
-          },
-        ],
-        'save-onnx': [
-          'Download ONNX',
-          async () => {
-            download({name: 'sounds.onnx', content: await engine.onnx()});
-            return 'Downloaded. ONNX Runtime runs it.';
-          },
-        ],
+    saveStep(
+      {
+        name: 'sounds',
+        adapter: () => store.state.learned?.adapter ?? null,
+        forget,
+        others: {
+          'save-model': [
+            'Download model',
+            async () => {
+              await engine.download();
+              return 'Downloaded two files. Load them with tf.loadLayersModel.';
+            },
+          ],
+          'save-onnx': [
+            'Download ONNX',
+            async () => {
+              download({name: 'sounds.onnx', content: await engine.onnx()});
+              return 'Downloaded. ONNX Runtime runs it.';
+            },
+          ],
+        },
+        about:
+          'The adapter is a small file that needs the base model. The model is the whole classifier: two files for ' +
+          '<code>tf.loadLayersModel</code>, or one in ONNX. This browser keeps the adapter, and restores it when you ' +
+          'reload the page.',
       },
-      about:
-        'The adapter is a small file that needs the base model. The model is the whole classifier: two files for ' +
-        '<code>tf.loadLayersModel</code>, or one in ONNX. This browser keeps the adapter, and restores it when you ' +
-        'reload the page.',
-    },
-    dropZone('files', '<strong>Drop an adapter anywhere</strong>, or choose one', {accept: '.safetensors'}, ([file]) =>
-      work(() => open(file!)),
+      dropZone(
+        'files',
+        '<strong>Drop an adapter anywhere</strong>, or choose one',
+        {accept: '.safetensors'},
+        ([file]) => work(() => open(file!)),
+      ),
     ),
-  ),
-]);
+  ],
+  undoButton,
+);
 
 void work(start);

@@ -10,7 +10,7 @@ import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
 import {accuracyText, INTERVAL_HELP, sizeText} from '../../shared/page/results';
 import {type SampleClass, Samples} from '../../shared/page/samples';
 import {Store} from '../../shared/page/store';
-import {isBusy, onChange, say, show, showCount, showLoading, showStep, work} from '../../shared/page/work';
+import {isBusy, onChange, say, show, showCount, showLoading, showStep, undoButton, work} from '../../shared/page/work';
 import {remote} from '../../shared/worker';
 import type {Look, News, Picture, VisionEngine} from './engine';
 
@@ -233,57 +233,60 @@ async function start(): Promise<string> {
 const tests = make('ul', {id: 'tests', ariaLabel: 'Images to classify'});
 onChange(() => tests.replaceChildren(...store.state.tests.map(testOf)));
 
-page([
-  step(
-    'collect',
-    'Classes',
-    note(
-      'Drop images on a class, or choose files. Click an image to remove it. Every third image of a class is held ' +
-        'out: it has a dashed border, and tests what was learned from the others.',
+page(
+  [
+    step(
+      'collect',
+      'Classes',
+      note(
+        'Drop images on a class, or choose files. Click an image to remove it. Every third image of a class is held ' +
+          'out: it has a dashed border, and tests what was learned from the others.',
+      ),
+      ...samples.elements,
     ),
-    ...samples.elements,
-  ),
-  trainStep({
-    fields: [epochs.field],
-    help: `An epoch is one pass over all training images. ${INTERVAL_HELP}`,
-    missing: () => samples.missing(),
-    train: () => work(train),
-    stop: () => engine.stop(),
-  }),
-  step(
-    'try',
-    'Try new images',
-    dropZone(
-      'files',
-      '<strong>Drop images anywhere</strong> to classify them, or choose files',
-      {accept: 'image/*,.safetensors', multiple: true},
-      files =>
-        work(async () => {
-          const adapter = files.find(({name}) => name.endsWith('.safetensors'));
-          return adapter === undefined
-            ? change('images to try added', {tests: [...store.state.tests, ...(await picturesIn(files))]}, 'Added.')
-            : open(adapter);
-        }),
+    trainStep({
+      fields: [epochs.field],
+      help: `An epoch is one pass over all training images. ${INTERVAL_HELP}`,
+      missing: () => samples.missing(),
+      train: () => work(train),
+      stop: () => engine.stop(),
+    }),
+    step(
+      'try',
+      'Try new images',
+      dropZone(
+        'files',
+        '<strong>Drop images anywhere</strong> to classify them, or choose files',
+        {accept: 'image/*,.safetensors', multiple: true},
+        files =>
+          work(async () => {
+            const adapter = files.find(({name}) => name.endsWith('.safetensors'));
+            return adapter === undefined
+              ? change('images to try added', {tests: [...store.state.tests, ...(await picturesIn(files))]}, 'Added.')
+              : open(adapter);
+          }),
+      ),
+      help(
+        '<em>Before</em> is the class whose images look most similar to the model without training. <em>After</em> is ' +
+          'the class that the trained model predicts, with its probability. The probabilities are calibrated on the ' +
+          'held-out images, which are few. Below 60 % the page says that the model is unsure.',
+      ),
+      liveNote('moved', triedText, {role: 'status'}),
+      tests,
     ),
-    help(
-      '<em>Before</em> is the class whose images look most similar to the model without training. <em>After</em> is ' +
-        'the class that the trained model predicts, with its probability. The probabilities are calibrated on the ' +
-        'held-out images, which are few. Below 60 % the page says that the model is unsure.',
-    ),
-    liveNote('moved', triedText, {role: 'status'}),
-    tests,
-  ),
-  saveStep({
-    name: 'vision',
-    adapter: () => store.state.learned?.adapter ?? null,
-    forget,
-    others: {'save-model': ['Download model', saveModel]},
-    about:
-      'The adapter is a small file. Drop it on the page to open it again. The model is three files (44 MB) for ' +
-      '<code>loadTransformer</code> or for <code>transformers</code> in Python. This browser keeps the adapter and ' +
-      'the names of its classes, but no images.',
-  }),
-]);
+    saveStep({
+      name: 'vision',
+      adapter: () => store.state.learned?.adapter ?? null,
+      forget,
+      others: {'save-model': ['Download model', saveModel]},
+      about:
+        'The adapter is a small file. Drop it on the page to open it again. The model is three files (44 MB) for ' +
+        '<code>loadTransformer</code> or for <code>transformers</code> in Python. This browser keeps the adapter and ' +
+        'the names of its classes, but no images.',
+    }),
+  ],
+  undoButton,
+);
 
 void work(start).then(() => {
   const {textContent: ready} = document.querySelector('#status')!;
