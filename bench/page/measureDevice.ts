@@ -1,4 +1,4 @@
-import {Remote} from '../../examples/shared/worker';
+import {remote} from '../../examples/shared/worker';
 import {version} from '../../package.json';
 import {type Contender, firstLine, measure, ratioOf, timeOf} from '../measure';
 import {describeDevice} from './device';
@@ -64,10 +64,10 @@ class Workers {
   }
 
   /** Starts one. */
-  start(onNews: (news: TrialNews) => void = () => undefined): Remote<Engine, TrialNews> {
+  start(onNews: (news: TrialNews) => void = () => undefined): Engine {
     const worker = new Worker(new URL('worker.ts', import.meta.url), {type: 'module'});
     this.running.add(worker);
-    return new Remote(worker, onNews);
+    return remote<Engine, TrialNews>(worker, onNews);
   }
 
   end(): void {
@@ -87,7 +87,7 @@ class Workers {
 /** An engine in its worker, as it is asked by whom measures. */
 interface Side {
   name: SideName;
-  engine: Remote<Engine, TrialNews>;
+  engine: Engine;
 }
 
 /** What is done of all that is wished for, in cases. */
@@ -168,7 +168,7 @@ async function measureBackend(
   const sides: Side[] = [];
   for (const name of ['stock', 'library'] as const) {
     const engine = workers.start();
-    measured.started = await workers.until(() => engine.call('start', backend, name));
+    measured.started = await workers.until(() => engine.start(backend, name));
     sides.push({name, engine});
   }
   for (const [name, examples] of casesOn(backend, wish)) {
@@ -179,7 +179,7 @@ async function measureBackend(
   workers.end();
   if (triesOn(backend, wish)) {
     const engine = workers.start(({done, total, name}) => bar.at(done / total, `${backend}: trying ${name}`));
-    measured.trials = await workers.until(() => engine.call('tryOut', backend, wish.wanted));
+    measured.trials = await workers.until(() => engine.tryOut(backend, wish.wanted));
     bar.next();
   }
 }
@@ -206,7 +206,7 @@ async function measureCase(
   for (const {name, engine, task: counted} of runs) {
     step(name);
     try {
-      counts.set(name, await workers.until(() => engine.call('count', counted)));
+      counts.set(name, await workers.until(() => engine.count(counted)));
     } catch (error) {
       if (error === STOPPED) {
         throw error;
@@ -220,13 +220,13 @@ async function measureCase(
       name,
       sample: repeats => {
         step(name);
-        return workers.until(() => engine.call('sample', raced, repeats));
+        return workers.until(() => engine.sample(raced, repeats));
       },
     }));
   const outcomes = await measure(contenders, {clock: 'wall', rounds, sampleMs: SAMPLE_MS});
-  const title = await workers.until(() => sides[0]!.engine.call('titleOf', {...task, run: ''}));
+  const title = await workers.until(() => sides[0]!.engine.titleOf({...task, run: ''}));
   for (const {engine} of sides) {
-    await workers.until(() => engine.call('release'));
+    await workers.until(() => engine.release());
   }
   return {
     name: task.name,

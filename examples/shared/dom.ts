@@ -34,14 +34,3 @@ export function wholeNumberIn(input: HTMLInputElement): number {
 export function percent(share: number): string {
   return `${(100 * share).toFixed(share === 1 ? 0 : 1)} %`;
 }
-
-/** Does something that takes a while, and shows its result or its error in a line. */
-export async function sayOutcome(line: HTMLElement, doing: () => Promise<string>): Promise<void> {
-  try {
-    line.textContent = await doing();
-    line.classList.remove('fault');
-  } catch (error) {
-    line.textContent = (error as Error).message;
-    line.classList.add('fault');
-  }
-}

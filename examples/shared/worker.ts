@@ -4,30 +4,12 @@ import {connect, serve} from 'tfjs-lora/worker';
 
 /** The names of an object's functions that return promises. */
 type Methods<E> = {[M in keyof E]: E[M] extends (...args: never[]) => Promise<unknown> ? M : never}[keyof E];
-type Arguments<E, M extends keyof E> = E[M] extends (...args: infer A) => unknown ? A : never;
-type Answer<E, M extends keyof E> = E[M] extends (...args: never[]) => infer R ? R : never;
 
 /** What a worker serves. */
 interface Calls<News> {
   /** News go the way of the result, so that none comes after it. */
   call(method: string, args: readonly unknown[], onNews: (news: News) => void): Promise<unknown>;
   [name: string]: (...args: never[]) => unknown;
-}
-
-/** Calls an engine in its worker. */
-export class Remote<Engine extends object, News> {
-  private readonly worker;
-
-  constructor(
-    worker: Worker,
-    private readonly onNews: (news: News) => void,
-  ) {
-    this.worker = connect<Calls<News>>(worker);
-  }
-
-  call<M extends Methods<Engine> & string>(method: M, ...args: Arguments<Engine, M>): Answer<Engine, M> {
-    return this.worker.call(method, args, this.onNews) as Answer<Engine, M>;
-  }
 }
 
 /** The functions of an engine in its worker. */

@@ -1,22 +1,23 @@
 import {NEW_DIGITS} from './format';
 import {rememberBackend, rememberedBackend} from './page/backendChoice';
 import {Charts} from './page/charts';
-import {Client} from './page/client';
 import {byId, numberIn, percent, wholeNumberIn} from '../../shared/dom';
 import {download, onFiles} from '../../shared/files';
 import {History} from '../../shared/history';
 import {Kept} from '../../shared/kept';
 import {hideMessage, showMessage} from '../../shared/message';
+import {remote} from '../../shared/worker';
 import {DigitImages} from './page/digits';
 import {showAccuracy, showAdapter, showEnd, showLeftOut, showProgress, showStart} from './page/figures';
 import {LabelList} from './page/labelList';
 import {Pad} from './page/pad';
 import {Predictions} from './page/predictions';
 import {type Collection, Samples} from './page/samples';
-import type {AdapterState, Backend, Divergence, Settings} from './protocol';
+import type {AdapterState, Backend, Divergence, Engine, Progress, Settings} from './protocol';
 
 const charts = new Charts(byId('loss-chart'), byId('accuracy-chart'), byId('rates-chart'));
-const client = new Client(progress => {
+const worker = new Worker(new URL('worker/index.ts', import.meta.url), {type: 'module'});
+const client = remote<Engine, Progress>(worker, progress => {
   showProgress(progress);
   charts.add(progress);
   if (progress.kind === 'epoch') {
@@ -61,7 +62,7 @@ function showSamples(): void {
 /** Renames a label of the adapter too, if it has learned that one. */
 function renameLabel(from: string, to: string): void {
   if (adapter?.labels.includes(from)) {
-    void alone('working', async () => setAdapter(await client.call('renameLabel', from, to)));
+    void alone('working', async () => setAdapter(await client.renameLabel(from, to)));
   }
 }
 
@@ -82,14 +83,14 @@ function rememberSamples(what: string): void {
 
 /** Returns a function that restores the current adapter. Call it before the adapter is replaced. */
 async function wayBack(): Promise<() => Promise<void>> {
-  const file = adapter === null ? null : await client.call('adapterFile');
+  const file = adapter === null ? null : await client.adapterFile();
   return () =>
     alone('working', async () => {
       if (file === null) {
-        await client.call('forget');
+        await client.forget();
         setAdapter(null);
       } else {
-        setAdapter(await client.call('openAdapter', [new File([file.content], file.name)]));
+        setAdapter(await client.openAdapter([new File([file.content], file.name)]));
       }
       showAccuracy(null);
       showEnd(file === null ? 'Not trained yet.' : 'The previous adapter is restored.');
@@ -163,7 +164,7 @@ function train(): Promise<void> {
     charts.reset();
     showStart();
     const job = {labels, samples: images, heldOut: digits.heldOut(labels), ...settings()};
-    const {adapter: trained, stopped, diverged, heldOutAccuracy} = await client.call('train', job);
+    const {adapter: trained, stopped, diverged, heldOutAccuracy} = await client.train(job);
     setAdapter(trained);
     history.add('training', goBack);
     if (diverged !== null) {
@@ -200,7 +201,7 @@ function leaveOut(): Promise<void> {
   return alone('training', async () => {
     const {labels, samples: images} = samples.forTraining();
     showStart();
-    const result = await client.call('leaveOut', {labels, samples: images, ...settings()});
+    const result = await client.leaveOut({labels, samples: images, ...settings()});
     if (result.stopped) {
       showEnd('Stopped.');
       return;
@@ -216,7 +217,7 @@ function leaveOut(): Promise<void> {
 function findRate(): Promise<void> {
   return alone('working', async () => {
     const {labels, samples: images} = samples.forTraining();
-    const {curve, suggestion} = await client.call('tryRates', {labels, samples: images});
+    const {curve, suggestion} = await client.tryRates({labels, samples: images});
     byId('rates').hidden = false;
     byId('rates-text').textContent =
       suggestion === null
@@ -243,7 +244,7 @@ function openFiles(files: File[]): void {
   void alone('working', async () => {
     const {collection} = samples;
     const goBack = await wayBack();
-    const opened = await client.call('openAdapter', files);
+    const opened = await client.openAdapter(files);
     setAdapter(opened);
     samples.setLabels(opened.labels);
     history.add('file opened', () => {
@@ -269,7 +270,7 @@ function setStrength(): void {
   const isOn = byId<HTMLInputElement>('on').checked;
   const {valueAsNumber} = byId<HTMLInputElement>('strength');
   byId('strength-value').textContent = valueAsNumber.toFixed(2);
-  void client.call('setStrength', isOn ? valueAsNumber : null);
+  void client.setStrength(isOn ? valueAsNumber : null);
   predictions.refresh();
   showState();
 }
@@ -299,13 +300,13 @@ onClick('clear-samples', () => samples.clear());
 onClick('train', train);
 onClick('find-rate', findRate);
 onClick('leave-out', leaveOut);
-onClick('stop', () => client.call('stop'));
-onClick('download-adapter', () => alone('working', async () => download(await client.call('adapterFile'))));
-onClick('download-model', () => alone('working', async () => download(...(await client.call('mergedFiles')))));
+onClick('stop', () => client.stop());
+onClick('download-adapter', () => alone('working', async () => download(await client.adapterFile())));
+onClick('download-model', () => alone('working', async () => download(...(await client.mergedFiles()))));
 onClick('forget', () =>
   alone('working', async () => {
     const goBack = await wayBack();
-    await client.call('forget');
+    await client.forget();
     setAdapter(null);
     history.add('adapter forgotten', goBack);
     showAccuracy(null);
@@ -319,7 +320,7 @@ byId<HTMLSelectElement>('backend').addEventListener('change', ({target}) => {
   const wished = select.value as Backend;
   select.value = backend; // until the models are there
   void alone('working', async () => {
-    await client.call('useBackend', wished);
+    await client.useBackend(wished);
     showBackend(wished);
     rememberBackend(wished);
   });
@@ -328,7 +329,7 @@ onFiles(byId('file'), byId('drop'), openFiles);
 
 async function start(): Promise<void> {
   const [started, images, collection] = await Promise.all([
-    client.call('start', new URL('model/model.json', document.baseURI).href, rememberedBackend()),
+    client.start(new URL('model/model.json', document.baseURI).href, rememberedBackend()),
     DigitImages.load('samples.bin'),
     keptSamples.read(),
   ]);

@@ -1,7 +1,6 @@
 import {KNOWN_DIGITS} from '../format';
-import type {Prediction} from '../protocol';
+import type {Engine, Prediction} from '../protocol';
 import {showBars} from './bars';
-import type {Client} from './client';
 import {byId} from '../../../shared/dom';
 
 /** Shows the predictions of both models, one at a time: during one, only the latest image waits. */
@@ -12,7 +11,7 @@ export class Predictions {
 
   /** @param labels those to show where there is no adapted model yet. */
   constructor(
-    private readonly client: Client,
+    private readonly client: Pick<Engine, 'predict'>,
     private readonly labels: () => readonly string[],
   ) {}
 
@@ -34,7 +33,7 @@ export class Predictions {
     try {
       while (this.stale) {
         this.stale = false;
-        const prediction = this.latest === null ? null : await this.client.call('predict', this.latest);
+        const prediction = this.latest === null ? null : await this.client.predict(this.latest);
         if (this.latest !== null || prediction === null) {
           this.display(prediction);
         }
