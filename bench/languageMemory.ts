@@ -1,9 +1,11 @@
 // What a LoRA step of SmolLM2-135M takes, by how its base is held: 1 × 256 tokens on wasm, buffers as tfjs counts them.
-// Then the time of a step and of a generated token with streamed weights against those in memory.
+// Then the time of a step and of a generated token with streamed weights against those in memory, and whether the steps
+// have changed the adapters by the same bits.
 //
 //     npm run bench -- language-memory
 
 import {openAsBlob} from 'node:fs';
+import {isDeepStrictEqual} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA, compileModel, disposeModel} from 'tfjs-lora';
@@ -82,3 +84,10 @@ for (const what of ['step', 'token'] as const) {
     `| ${what === 'step' ? `a step of 1 × ${PLACES} tokens` : 'a token'} | ${(streamed / held).toFixed(2)} |`,
   );
 }
+const [inMemory, streamed] = models.map(({trainableWeights}) =>
+  trainableWeights.map(weight => weight.read().dataSync()),
+);
+if (!isDeepStrictEqual(inMemory, streamed)) {
+  throw new Error('Steps with streamed weights change the adapter by other bits.');
+}
+console.log(`\nAfter ${ROUNDS + 1} steps both adapters have the same bits.`);
