@@ -86,7 +86,7 @@ export async function tryTogether(
         }
       } else if (verdict === undefined && (verdicts.size > 0 || (end.result === 'gone' && end.mutant !== -1))) {
         pending.push(one);
-      } else if (verdict?.result === 'unclear') {
+      } else if (verdict?.result === 'unclear' && !verdict.isFirst) {
         pending.unshift(one); // first in the file's next run
       } else {
         others.push(one.mutant);

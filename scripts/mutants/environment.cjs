@@ -113,10 +113,8 @@ class Switcher {
     this.mutant.id = -1;
     if (block.isControl) {
       const isClean = failure === undefined;
-      const {id} = block;
-      shared.onVerdict(
-        isClean || block.isFirst ? {id, result: 'failed', failure: block.failure} : {id, result: 'unclear'},
-      );
+      const {id, isFirst} = block;
+      shared.onVerdict(isClean ? {id, result: 'failed', failure: block.failure} : {id, result: 'unclear', isFirst});
       if (!isClean) {
         root.children.splice(root.children.indexOf(block) + 1);
       }

@@ -27,10 +27,13 @@ export interface TestRun {
 }
 
 /**
- * What the tests of a file say of a mutant. `unclear`: a test fails, but then also without the mutant, since earlier ones
- * have left something behind.
+ * What the tests of a file say of a mutant. `unclear`: a test fails, but then also without the mutant, since earlier
+ * mutants, or this one if it is the first, have left something behind, or the test needs others that were left out.
  */
-export type Verdict = {id: number; result: 'passed' | 'unclear'} | {id: number; result: 'failed'; failure: Failure};
+export type Verdict =
+  | {id: number; result: 'passed'}
+  | {id: number; result: 'unclear'; isFirst: boolean}
+  | {id: number; result: 'failed'; failure: Failure};
 
 /** What a worker tells. */
 export type Message =

@@ -100,11 +100,8 @@ async function killerOf(mutant: Mutant, tests: Tests, worker: Worker): Promise<s
       return undefined;
     }
     const path = outcome.result === 'failed' ? outcome.failure.path : outcome.path;
-    const isCertain = outcome.result === 'failed' && !/Exceeded timeout/.test(outcome.failure.message);
-    if (isCertain) {
-      return `${path}: ${outcome.failure.name}`;
-    }
-    // Other programs may have kept it waiting, or taken the memory: then it fails without the mutant, or not again.
+    // Other programs may have kept it waiting, or taken the memory, and a test may need others that were left out: then
+    // it fails without the mutant too, or not again.
     const control = await worker.carryOut({tests: left.filter(test => test[0] === path), codes: {}, isRecorded: false});
     if (
       control.result === 'passed' &&
