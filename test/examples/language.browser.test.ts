@@ -1,4 +1,4 @@
-import {copyFileSync} from 'node:fs';
+import {copyFileSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {isTicket, makeOrders} from '../../examples/language/data';
 import {askedAs, examplesIn, SAMPLES} from '../../examples/language/src/texts';
@@ -222,6 +222,34 @@ describeInBrowser('the page that teaches a language model', () => {
   test('the page shows texts again', async () => {
     await visit.page.click('#texts-tab');
     expect(await visit.page.isVisible('#texts')).toBe(true);
+  });
+
+  test.each([
+    [true, /^Opened large\.gguf: the model uses 0 MB of memory\. Its weights stay in the file\./],
+    [false, /^Opened large\.gguf: the model uses 0 MB of memory\.$/],
+  ])('it offers to leave the weights of a large model in its file: %s', async (isAccepted, opened) => {
+    // A device with so little memory that any model is large.
+    await visit.page.evaluate(() => {
+      Object.defineProperty(navigator, 'deviceMemory', {value: 1e-6, configurable: true});
+    });
+    const questions: string[] = [];
+    visit.page.once('dialog', dialog => {
+      questions.push(dialog.message());
+      void (isAccepted ? dialog.accept() : dialog.dismiss());
+    });
+    await visit.choose('#file', 'large.gguf', readFileSync('test/fixtures/gguf/llama.gguf'));
+    await visit.says('Opened large.gguf');
+    expect(await visit.page.textContent('#status')).toMatch(opened);
+    expect(questions).toEqual([expect.stringContaining('Leave its weights in the file?')]);
+    await visit.page.fill('#text', 'the fox');
+    expect(await ask()).toBe(base);
+    await visit.page.fill('#epochs', '2');
+    await visit.page.click('#learn');
+    await visit.says('Trained on 3 texts');
+  });
+
+  test('after a reload the page has its own model again', async () => {
+    await visit.reload('Ready');
   });
 
   testsOfEveryPage(visit, async () => {
