@@ -18,6 +18,7 @@ import {onnx} from './onnx';
 import {onnxTransformer} from './onnxTransformer';
 import {peft} from './peft';
 import {preferenceLines} from './preferenceLines';
+import {rewardSettings} from './rewardSettings';
 import {transformer} from './transformer';
 import {transformerConfig} from './transformerConfig';
 import {soundPreprocessor, wavFile} from './wavFile';
@@ -45,6 +46,7 @@ export const KINDS: readonly AttackKind[] = [
   gguf,
   ggufHeader,
   preferenceLines,
+  rewardSettings,
   onnx,
   largeOnnx,
   onnxTransformer,

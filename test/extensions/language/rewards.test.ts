@@ -576,6 +576,17 @@ describe('a run', () => {
     });
   });
 
+  test('pads to no more positions than its longest answer could have', async () => {
+    await withStart(async () => {
+      const {steps} = await trainOnRewards(model, TOKENIZER, {
+        ...OPTIONS(),
+        rewards: [answers => answers.map((_, i) => i)],
+        ...{steps: 1, padToMultipleOf: 2 ** 40},
+      });
+      expect(steps[0]!.entropy).toBeGreaterThan(0);
+    });
+  });
+
   test.each<[string, object, string]>([
     [
       'another loss',
@@ -588,6 +599,7 @@ describe('a run', () => {
     ['importance of tokens for RLOO', {loss: 'rloo', importance: 'token'}, 'importance must be "sequence"'],
     ['no rewards', {rewards: []}, 'rewards must be a list'],
     ['no steps', {steps: 0}, 'steps must be'],
+    ['a prompt that is none', {prompts: ['a', null]}, 'got null'],
     ['an unknown option', {vllm: true}, 'vllm'],
   ])('refuses %s', async (_, options, message) => {
     const call = trainOnRewards(model, TOKENIZER, {...OPTIONS(), ...options});

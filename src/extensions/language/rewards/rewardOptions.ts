@@ -110,7 +110,7 @@ export interface RewardOptions extends CallOptions {
   iterations?: number;
   /** Whether answers that were cut off are left out of the loss. Default: false. */
   maskTruncated?: boolean;
-  /** Pads batches to a multiple of this many positions: some backends compile for each length. Default: 16. */
+  /** Pads batches to a multiple of so many positions, at most to the longest possible answer. Default: 16. */
   padToMultipleOf?: number;
   /** Decides prompts and samples: a whole number. Default: 0. */
   seed?: number;
@@ -228,5 +228,5 @@ function checkName(option: string, name: unknown, names: readonly string[]): voi
 
 /** The prompt of an entry of `prompts`. */
 export function promptOf(record: RewardPrompt): Prompt {
-  return typeof record === 'object' && 'prompt' in record ? record.prompt : record;
+  return typeof record === 'object' && record !== null && 'prompt' in record ? record.prompt : record;
 }

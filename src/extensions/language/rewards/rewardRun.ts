@@ -264,7 +264,7 @@ export async function runRewards(
   options: RewardOptions,
 ): Promise<RewardRun> {
   const resolved = resolveRewards(options);
-  const {prompts, steps, beta, restore, signal, callbacks} = resolved;
+  const {prompts, steps, beta, restore, signal, callbacks, maxTokens} = resolved;
   checkModel(model);
   checkLanguageTokenizer(tokenizer);
   languageParts(model); // refuses other models
@@ -286,7 +286,9 @@ export async function runRewards(
           checkIdentity(identity, saved.rewards?.identity);
         });
   const first = resumed?.initialEpoch ?? 0;
-  const dataset = new RewardDataset(model, {tokenizer, ends, ids}, resolved, first);
+  const longest = ids.reduce((most, {length}) => Math.max(most, length), 0) + maxTokens;
+  const padToMultipleOf = Math.min(resolved.padToMultipleOf, longest); // more would be padding alone
+  const dataset = new RewardDataset(model, {tokenizer, ends, ids}, {...resolved, padToMultipleOf}, first);
   const course = new RewardCourse(dataset, identity, resolved.onStep);
   try {
     await model.fitDataset(dataset, {
