@@ -1,14 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  adamW,
-  applyLoRA,
-  compileModel,
-  disposeModel,
-  exportPEFT,
-  learningRateSchedule,
-  loadAdapter,
-  type LoRAConfig,
-} from 'tfjs-lora';
+import {adamW, applyLoRA, compileModel, disposeModel, learningRateSchedule, type LoRAConfig} from 'tfjs-lora';
 import {
   type Chat,
   type ChatBatches,
@@ -16,23 +7,17 @@ import {
   compilePreferences,
   encodeChats,
   encodePreferences,
-  exportGGUF,
   generate,
-  type LoadedGGUF,
-  loadGGUF,
   type ChatMessage,
   openChat,
   type PreferenceBatches,
 } from 'tfjs-lora/language';
-import {AdapterEngine} from '../../shared/page/engine';
+import {GGUFEngine} from '../../shared/page/ggufEngine';
 import type {Size} from '../../shared/page/results';
 import {heard} from '../../shared/steps';
-import {startWasm} from '../../shared/wasm';
 import type {Course, Feedback, Learned, News, Prompt, Training} from './protocol';
 
 const LORA: LoRAConfig = {rank: 8, alpha: 16, seed: 1, targets: [/[qv]_proj$/]};
-/** No adapter of this model is nearly as large. */
-const MAX_BYTES = 2 ** 27;
 /** Longer texts are truncated, in tokens. */
 const MAX_LENGTH = 256;
 const BATCH = 4;
@@ -49,33 +34,10 @@ interface Phase {
 }
 
 /** The language model and its adapter. A method that fails gives a message for the visitor, and has changed nothing. */
-export class LanguageEngine extends AdapterEngine<News> {
-  private base: LoadedGGUF | undefined;
-  private stopping = new AbortController();
+export class LanguageEngine extends GGUFEngine<News> {
   private training: tf.LayersModel | undefined;
   /** The conversation with the base model, and the one with the adapted model. */
   private readonly chats = new Map<tf.LayersModel, {chat: Chat; system: string | undefined}>();
-
-  /**
-   * Loads the model from its file or a URL. A file may stay on the disk. Forgets the adapter of another model.
-   *
-   * @returns its size in memory.
-   */
-  async start(source: string | Blob, isStreamed = false): Promise<{bytes: number}> {
-    const former = this.base?.model;
-    if (former === undefined) {
-      await startWasm();
-    }
-    this.base = await loadGGUF(source, {
-      ...{gradientCheckpointing: true, weights: isStreamed ? 'streamed' : 'memory'},
-      onProgress: ({done, total}) => this.tell({kind: 'loading', done, total}),
-    });
-    await this.forget();
-    if (former !== undefined) {
-      disposeModel(former);
-    }
-    return {bytes: tf.memory().numBytes};
-  }
 
   /** Trains a new adapter. */
   learn({examples, ...training}: Course): Promise<Learned> {
@@ -111,14 +73,13 @@ export class LanguageEngine extends AdapterEngine<News> {
     if (this.training !== undefined) {
       this.training.stopTraining = true;
     }
-    this.stopping.abort();
     return super.stop();
   }
 
   /** Continues a text or answers a chat, with or without the adapter. */
   write(prompt: Prompt, learned: boolean): Promise<string> {
     this.stopping = new AbortController();
-    const model = (learned ? this.learning.model : undefined) ?? this.loaded().model;
+    const model = this.answering(learned);
     return this.written(
       () => (typeof prompt === 'string' ? this.generated(model, prompt) : this.answered(model, prompt)),
       piece => this.tell({kind: 'piece', text: piece}),
@@ -128,37 +89,11 @@ export class LanguageEngine extends AdapterEngine<News> {
   /** Answers a chat on its own, with sampling: another answer each time. */
   sample(prompt: Prompt, learned: boolean): Promise<string> {
     this.stopping = new AbortController();
-    const model = (learned ? this.learning.model : undefined) ?? this.loaded().model;
+    const model = this.answering(learned);
     return this.written(
       () => this.generated(model, prompt, 0.8),
       piece => this.tell({kind: 'piece', text: piece}),
     );
-  }
-
-  /** The two files of PEFT. */
-  async peft(): Promise<{config: Blob; weights: Blob}> {
-    return this.learning.withAdapter(async (adapter, model) => {
-      const {config, weights} = await exportPEFT(model, {adapter});
-      return {config: new Blob([JSON.stringify(config, null, 2)]), weights: new Blob([weights])};
-    });
-  }
-
-  /** The file for llama.cpp. */
-  async gguf(): Promise<Blob> {
-    return this.learning.withAdapter(async (_, model) => new Blob([await exportGGUF(model)]));
-  }
-
-  /** Opens the adapter in a file of `file`. */
-  async open(file: Blob): Promise<Size> {
-    if (file.size > MAX_BYTES) {
-      throw new Error(`The file has ${(file.size / 1e6).toFixed(0)} MB, more than any adapter of this model.`);
-    }
-    const adapter = await loadAdapter(new Uint8Array(await file.arrayBuffer()));
-    try {
-      return await this.takeOn(applyLoRA(this.loaded().model, adapter));
-    } finally {
-      adapter.dispose();
-    }
   }
 
   override forget(): Promise<void> {
@@ -236,34 +171,14 @@ export class LanguageEngine extends AdapterEngine<News> {
   }
 
   /** Replaces the adapted model. Both models start new conversations, so that their answers can be compared. */
-  private takeOn(model: tf.LayersModel): Promise<Size> {
+  protected override takeOn(model: tf.LayersModel): Promise<Size> {
     this.closeChats();
-    return this.learning.takeOn(model);
+    return super.takeOn(model);
   }
 
   private closeChats(): void {
     this.chats.forEach(({chat}) => chat.dispose());
     this.chats.clear();
-  }
-
-  /** Collects pieces of text. Returns what there was until the visitor stopped it. */
-  private async written(
-    pieces: () => AsyncIterable<string>,
-    onPiece: (piece: string) => void = () => undefined,
-  ): Promise<string> {
-    let all = '';
-    const {signal} = this.stopping;
-    try {
-      for await (const piece of pieces()) {
-        all += piece;
-        onPiece(piece);
-      }
-    } catch (error) {
-      if (!signal.aborted) {
-        throw error;
-      }
-    }
-    return all;
   }
 
   /** Continues a text, or answers a chat on its own. */
@@ -285,13 +200,6 @@ export class LanguageEngine extends AdapterEngine<News> {
     open ??= {chat: openChat(model, this.loaded().tokenizer, {system, maxTokens: MAX_TOKENS}), system};
     this.chats.set(model, open);
     return open.chat.send(messages.at(-1)!.content, {signal: this.stopping.signal});
-  }
-
-  private loaded(): LoadedGGUF {
-    if (this.base === undefined) {
-      throw new Error('The model is not loaded yet.');
-    }
-    return this.base;
   }
 }
 

@@ -1,10 +1,8 @@
 import {make} from '../../shared/dom';
-import {download} from '../../shared/files';
 import {Kept} from '../../shared/kept';
 import {
   button,
   dropZone,
-  enable,
   help,
   liveNote,
   note,
@@ -14,13 +12,14 @@ import {
   step,
   trainStep,
 } from '../../shared/page/controls';
+import {openModel, otherFormats, startModel} from '../../shared/page/ggufPage';
 import {sizeText} from '../../shared/page/results';
 import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
 import {Store} from '../../shared/page/store';
+import {shownText, TalkStep} from '../../shared/page/talkStep';
 import {
   history,
   isBusy,
-  megabytes,
   onChange,
   say,
   show,
@@ -37,11 +36,6 @@ import type {News, Prompt, Rating} from './protocol';
 import {SAMPLE_RATINGS, showRatings, thumbs} from './ratings';
 import {tabs} from './tabs';
 import {askedAs, examplesIn, SAMPLES} from './texts';
-
-/** A model may take this share of the memory that the browser reports; where it reports none, so many bytes. */
-const [SHARE_OF_MEMORY, MAX_MODEL_BYTES] = [1 / 4, 1e9];
-/** So many answers are shown. */
-const MAX_ANSWERS = 12;
 
 /** What the browser keeps of what the visitor made. */
 interface KeptState {
@@ -72,14 +66,10 @@ const NO_COURSE: Course = {losses: [], answers: []};
 let rates = false;
 /** Whether the visitor chose another model. Its adapter is of no use after a reload, which loads the first one. */
 let isOtherModel = false;
-/** Whether the worker generates an answer. */
-let isAnswering = false;
 /** Aborted when the visitor stops what the worker does. */
 let stopping = new AbortController();
 /** The training that goes on. */
 let present: Course | null = null;
-/** The answer that is being generated. */
-let answer: HTMLElement | null = null;
 
 const engine = remote<LanguageEngine, News>(
   new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}),
@@ -98,12 +88,21 @@ const store = new Store<State, KeptState>(
 );
 const hasAdapter = () => store.state.adapter !== null;
 const epochs = new NumberField('epochs', 'Epochs', {value: Number(DEFAULTS[0]![0]), max: 40});
-const field = make('input', {id: 'text', type: 'text', maxLength: 400, value: DEFAULTS[0]![1], ariaLabel: 'Prompt'});
-const switched = make('input', {id: 'on', type: 'checkbox', role: 'switch'});
+const talk = new TalkStep({
+  value: DEFAULTS[0]![1],
+  hasAdapter,
+  answer: (asked, learned) => (rates ? engine.sample : engine.write)(promptOf(asked), learned),
+  stop,
+  onAnswer: (item, asked, completion) => {
+    const prompt = promptOf(asked);
+    if (rates && typeof prompt !== 'string' && completion !== '') {
+      offerThumbs(item, {prompt, completion});
+    }
+  },
+});
 const texts = make('textarea', {id: 'texts', rows: 14, spellcheck: false});
 const ratingList = make('ol', {id: 'ratings', tabIndex: 0, ariaLabel: 'Rated answers, the latest first'});
 const written = make('ol', {id: 'written', tabIndex: 0, ariaLabel: 'Answers after each epoch'});
-const answers = make('ol', {id: 'answers', ariaLabel: 'Answers, the latest first', ariaLive: 'polite'});
 const lossPlace = make('div', {id: 'loss'});
 const plot = new Plot(lossPlace, {title: 'Loss', xLabel: 'step'});
 
@@ -123,7 +122,7 @@ function showNews(news: News): void {
       showCourse({...present!, answers: [news, ...present!.answers]});
       break;
     case 'piece':
-      answer?.append(news.text);
+      talk.append(news.text);
   }
 }
 
@@ -134,13 +133,9 @@ function showCourse(course: Course | null): void {
   plot.show(losses.length === 0 ? [] : [{name: 'loss', points: losses}]);
   if (written.childElementCount !== all.length) {
     written.replaceChildren(
-      ...all.map(({epoch, text}) => make('li', {}, make('span', {}, `Epoch ${epoch} `), shown(text))),
+      ...all.map(({epoch, text}) => make('li', {}, make('span', {}, `Epoch ${epoch} `), shownText(text))),
     );
   }
-}
-
-function shown(text: string): string {
-  return text.trim() === '' ? '(nothing)' : text.trim();
 }
 
 function countText(): string {
@@ -173,7 +168,7 @@ async function settle({adapter: former}: Pick<State, 'adapter'>): Promise<void> 
   texts.value = text;
   if (adapter !== former) {
     await (adapter === null ? engine.forget() : engine.open(adapter));
-    switched.checked = adapter !== null;
+    talk.switched.checked = adapter !== null;
   }
 }
 
@@ -201,14 +196,14 @@ async function train(): Promise<string> {
   const {signal} = (stopping = new AbortController());
   showCourse(NO_COURSE);
   const {ratings, texts: text} = store.state;
-  const training = {epochs: epochs.value, sample: promptOf(field.value.trim())};
+  const training = {epochs: epochs.value, sample: promptOf(talk.asked)};
   const examples = rates ? [] : examplesIn(text);
   try {
     const {seconds, truncated, ...size} = await (rates
       ? engine.learnRatings({ratings, ...training})
       : engine.learn({examples, ...training}));
     store.change('training', {adapter: await engine.file(), course: present!});
-    switched.checked = true;
+    talk.switched.checked = true;
     const short = truncated === 0 ? '' : ` ${truncated} were too long and were truncated.`;
     const source = rates ? `${ratings.length} ratings` : `${examples.length} texts`;
     const began = signal.aborted ? 'Stopped after' : `Trained on ${source} in`;
@@ -229,93 +224,49 @@ function offerThumbs(item: HTMLElement, answered: Omit<Rating, 'label'>): void {
     if (!isBusy()) {
       setRatings('rating', ratings => [...ratings, {...answered, label}]);
       buttons.forEach(thumb => thumb.remove());
-      field.focus();
+      talk.field.focus();
     }
   });
   item.append(...buttons);
 }
 
-async function ask(asked: string): Promise<string> {
-  const {signal} = (stopping = new AbortController());
-  isAnswering = true;
-  say('Generating …');
-  show();
-  try {
-    const learned = switched.checked && hasAdapter();
-    answer = make('strong');
-    const who = learned ? 'With the adapter' : 'Without the adapter';
-    const item = make('li', {className: learned ? 'learned' : ''}, make('span', {}, `${who}: ${asked}`), '\n', answer);
-    answers.prepend(item);
-    [...answers.children].slice(MAX_ANSWERS).forEach(old => old.remove());
-    const begin = performance.now();
-    const prompt = promptOf(asked);
-    const text = await (rates ? engine.sample(prompt, learned) : engine.write(prompt, learned));
-    answer.textContent = shown(text);
-    if (rates && typeof prompt !== 'string' && text.trim() !== '') {
-      offerThumbs(item, {prompt, completion: text.trim()});
-    }
-    return `${signal.aborted ? 'Stopped after' : 'Answered in'} ${((performance.now() - begin) / 1000).toFixed(1)} s.`;
-  } finally {
-    isAnswering = false;
-  }
-}
-
 async function openAdapter(file: File): Promise<string> {
   const size = await engine.open(file);
   store.change('file opened', {adapter: file, course: NO_COURSE});
-  switched.checked = true;
+  talk.switched.checked = true;
   return `Opened ${file.name}: ${sizeText(size)}.`;
 }
 
-/** Loads another model. One that is large for this device can stay on the disk. */
-async function openModel(file: File): Promise<string> {
-  const {deviceMemory} = navigator as {deviceMemory?: number};
-  const most = deviceMemory === undefined ? MAX_MODEL_BYTES : SHARE_OF_MEMORY * deviceMemory * 2 ** 30;
-  const question =
-    `${file.name} has ${megabytes(file.size)}, much for the memory of this device. Leave its weights in the file? ` +
-    'They are read when they are needed, which takes little memory and somewhat more time.';
-  const isStreamed = file.size > most && confirm(question);
-  const {bytes} = await engine.start(file, isStreamed);
+/** Loads another model, which has no adapter yet. */
+async function openOther(file: File): Promise<string> {
+  const said = await openModel(engine, file);
   isOtherModel = true;
   history.clear(); // what was learned was of the former model
   store.set({adapter: null, course: NO_COURSE});
-  switched.checked = false;
-  const place = isStreamed ? ' Its weights stay in the file.' : '';
-  return `Opened ${file.name}: the model uses ${megabytes(bytes)} of memory.${place}`;
+  talk.switched.checked = false;
+  return said;
 }
 
 async function forget(): Promise<string> {
   await engine.forget();
   store.change('adapter forgotten', {adapter: null, course: NO_COURSE});
-  switched.checked = false;
+  talk.switched.checked = false;
   return FORGOTTEN;
-}
-
-async function savePeft(): Promise<string> {
-  const {config, weights} = await engine.peft();
-  download({name: 'adapter_config.json', content: config}, {name: 'adapter_model.safetensors', content: weights});
-  return 'Downloaded two files. Put them in a folder for PeftModel.from_pretrained.';
-}
-
-async function saveGGUF(): Promise<string> {
-  download({name: 'adapter.gguf', content: await engine.gguf()});
-  return 'Downloaded. Use it with llama-cli -m base.gguf --lora adapter.gguf';
 }
 
 async function start(): Promise<string> {
   store.set((await kept.read()) ?? {});
   const {adapter, texts: text} = store.state;
   texts.value = text;
-  const {bytes} = await engine.start(new URL('model/base.gguf', document.baseURI).href);
+  const said = await startModel(engine, adapter !== null);
   await settle({adapter: null});
-  const again = adapter === null ? '' : ' Your previous adapter is restored.';
-  return `Ready: the model uses ${(bytes / 1e6).toFixed(1)} MB of memory.${again}`;
+  return said;
 }
 
 function choosePanel(id: string): void {
   const former = DEFAULTS[Number(rates)]!;
   rates = id === 'ratings';
-  [epochs.input, field].forEach((input, i) => {
+  [epochs.input, talk.field].forEach((input, i) => {
     if (input.value === former[i]) {
       input.value = DEFAULTS[Number(rates)]![i]!;
     }
@@ -323,7 +274,6 @@ function choosePanel(id: string): void {
   show();
 }
 
-enable(switched, () => !isBusy() && hasAdapter());
 texts.addEventListener('input', () => store.set({texts: texts.value}));
 onChange(() => {
   showRatings(ratingList, store.state.ratings, (rating, label) => {
@@ -334,18 +284,6 @@ onChange(() => {
     }
   });
   showCourse(present);
-});
-const askForm = make('form', {id: 'ask', className: 'row'}, field);
-askForm.append(
-  button('Ask', () => askForm.requestSubmit(), {id: 'send'}),
-  button('Stop', stop, {id: 'stop-answer', whileBusy: () => isAnswering}),
-);
-askForm.addEventListener('submit', event => {
-  event.preventDefault();
-  const asked = field.value.trim();
-  if (asked !== '' && !isBusy()) {
-    void work(() => ask(asked));
-  }
 });
 
 page(
@@ -383,7 +321,7 @@ page(
                 ([file]) =>
                   work(async () => {
                     if (file!.name.endsWith('.gguf')) {
-                      return openModel(file!);
+                      return openOther(file!);
                     }
                     if (file!.name.endsWith('.safetensors')) {
                       return openAdapter(file!);
@@ -429,12 +367,12 @@ page(
       help('After each epoch, the model answers the prompt in step 3.'),
       written,
     ),
-    step('talk', 'Try it', askForm, make('label', {className: 'switch'}, switched, ' Use the adapter'), answers),
+    talk.section,
     saveStep({
       name: 'language',
       adapter: () => store.state.adapter,
       forget,
-      others: {peft: ['For PEFT', savePeft], gguf: ['For llama.cpp', saveGGUF]},
+      others: otherFormats(engine),
       about:
         'The adapter is a small file for this page and for <code>loadAdapter</code>, or in the formats of PEFT (Python) ' +
         'and llama.cpp. This browser keeps texts, ratings and adapter, and restores them when you reload the page.',

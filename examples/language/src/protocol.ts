@@ -1,4 +1,5 @@
 import type {ChatMessage, ChatRecord} from 'tfjs-lora/language';
+import type {LoadingNews} from '../../shared/page/ggufEngine';
 import type {Size} from '../../shared/page/results';
 
 // What the page and its worker send each other. All values are copied.
@@ -38,7 +39,7 @@ export interface Learned extends Size {
 
 /** What the worker is doing. */
 export type News =
-  | {kind: 'loading'; done: number; total: number}
+  | LoadingNews
   | {kind: 'preparing'; done: number; total: number}
   | {kind: 'step'; step: number; steps: number; loss: number}
   | {kind: 'sample'; epoch: number; text: string}
