@@ -22,6 +22,8 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       language: 'tsx examples/language/train.ts',
       'language-page': 'tsx examples/shared/page/serve.ts language',
       preferences: 'tsx examples/preferences/train.ts',
+      rewards: 'tsx examples/rewards/train.ts',
+      'rewards-page': 'tsx examples/shared/page/serve.ts rewards',
       graph: 'tsx examples/graph/train.ts',
       hand: 'tsx examples/hand/train.ts',
       'hand-page': 'tsx examples/shared/page/serve.ts hand',

@@ -12,9 +12,10 @@ import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import {adamW, applyLoRA, disposeModel, startWasm} from 'tfjs-lora';
-import {generateTexts, loadGGUF, type SampledAnswer, type Tokenizer, trainOnRewards} from 'tfjs-lora/language';
+import {loadGGUF, type Tokenizer, trainOnRewards} from 'tfjs-lora/language';
 import {smollm2} from '../../scripts/pretrained';
 import {mean, table} from '../shared/report';
+import {answersTo} from './heldOut';
 import {randomRewards, type Task, TASKS} from './tasks';
 
 /** What a run gave. Rewards are means over held-out questions, one sampled answer each. */
@@ -36,8 +37,6 @@ interface Run {
 const FILE = fileURLToPath(new URL('study.json', import.meta.url));
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const SEEDS = [1, 2, 3, 4, 5];
-/** How many questions are answered at a time. */
-const BATCH = 8;
 
 const {values: only} = parseArgs({
   options: {task: {type: 'string'}, seed: {type: 'string'}, steps: {type: 'string'}, table: {type: 'boolean'}},
@@ -105,24 +104,8 @@ async function heldOut(
   {test, reward, maxTokens}: Task,
   seed: number,
 ): Promise<{rewards: number[]; answer: string}> {
-  const texts: string[] = [];
-  for (let i = 0; i < test.length; i += BATCH) {
-    const prompts = test.slice(i, i + BATCH).map(({prompt}) => prompt);
-    texts.push(...(await generateTexts(model, tokenizer, prompts, {maxTokens, temperature: 1, seed})));
-  }
-  const rewards = test.map((record, i) => {
-    const text = texts[i] as string;
-    const tokens = tokenizer.encode(text, {add_special_tokens: false}).ids;
-    const answer: SampledAnswer = {
-      prompt: record.prompt,
-      text,
-      tokens,
-      truncated: tokens.length >= maxTokens,
-      record: {...record},
-    };
-    return reward(answer);
-  });
-  return {rewards, answer: texts[0] as string};
+  const answers = await answersTo(test, model, tokenizer, {maxTokens, seed});
+  return {rewards: answers.map(reward), answer: answers[0]!.text};
 }
 
 function rounded(value: number): number {

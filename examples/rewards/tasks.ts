@@ -1,4 +1,5 @@
 import type {RewardFunction, SampledAnswer} from 'tfjs-lora/language';
+import {jsonReward, type Schema, shortReward} from './rules';
 
 /** A prompt with what its rewards need. */
 export type Question = {
@@ -37,28 +38,11 @@ const sums = Array.from({length: 64}, (_, i) => [2 + (i % 8), 2 + Math.floor(i /
   ([a, b]) => a <= b,
 );
 
-/** Valid JSON gets half, and each of the two named fields a quarter; an answer that begins as JSON gets a tenth. */
-function isRecord({text}: SampledAnswer): number {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return text.trimStart().startsWith('{') ? 0.1 : 0;
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    return 0;
-  }
-  return (
-    0.5 + 0.25 * ['name', 'color'].filter(field => typeof (value as Record<string, unknown>)[field] === 'string').length
-  );
-}
-
-/** 1 for one to twelve words. Longer answers get less than half, and those that are cut off less than a quarter. */
-function isShort({text, truncated}: SampledAnswer): number {
-  const words = text.split(/\s+/).filter(word => word !== '').length;
-  const close = Math.max(0, 1 - Math.max(0, words - 12) / 24) * (truncated ? 0.25 : 1);
-  return words === 0 ? 0 : words <= 12 && !truncated ? 1 : close / 2;
-}
+/** Valid JSON gets half, and each of the two named fields a quarter. */
+const RECORD: Schema = {
+  ...{type: 'object', required: ['name', 'color']},
+  properties: {name: {type: 'string'}, color: {type: 'string'}},
+};
 
 /**
  * A number alone gets half, and the right one the other half. Models that never give a number alone would have no
@@ -76,11 +60,11 @@ function isSum({text, record}: SampledAnswer): number {
 export const TASKS: Readonly<Record<string, Task>> = {
   json: {
     ...split(things.map(thing => ask(`Reply with only a JSON object {"name": ..., "color": ...} for: ${thing}`))),
-    ...{reward: isRecord, maxTokens: 32, learningRate: 3e-4, steps: 40},
+    ...{reward: ({text}) => jsonReward(text, RECORD), maxTokens: 32, learningRate: 3e-4, steps: 40},
   },
   short: {
     ...split(things.map(thing => ask(`What is a ${thing}? Be brief.`))),
-    ...{reward: isShort, maxTokens: 40, learningRate: 3e-4, steps: 40},
+    ...{reward: answer => shortReward(answer, 12), maxTokens: 40, learningRate: 1e-3, steps: 20},
   },
   sums: {
     ...split(sums.map(([a, b]) => ({...ask(`${a} + ${b} = ? Reply with only the number.`), sum: a + b}))),

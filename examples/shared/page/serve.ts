@@ -9,7 +9,12 @@ import {minilm, smollm2} from '../../../scripts/pretrained';
 import {servePage} from '../serve';
 
 /** What pages load beside their own files. */
-const MODELS: Readonly<Record<string, () => unknown>> = {language: smollm2, sentences: minilm, vision: dinov2};
+const MODELS: Readonly<Record<string, () => unknown>> = {
+  language: smollm2,
+  rewards: smollm2,
+  sentences: minilm,
+  vision: dinov2,
+};
 
 const name = process.argv[2]!;
 await MODELS[name]?.();

@@ -80,10 +80,10 @@ export function showLoading(what: string, {done, total}: {done: number; total: n
 /** Shows a step of a training, which is the whole work from a share of it on. */
 export function showStep(
   {step, steps, loss}: {step: number; steps: number; loss: number},
-  {decimals = 3, from = 0} = {},
+  {measure = 'loss', decimals = 3, from = 0} = {},
 ): void {
   progress.value = from + ((1 - from) * step) / steps;
-  say(`Step ${step} of ${steps}, loss ${loss.toFixed(decimals)}${left.text(step, steps)}`);
+  say(`Step ${step} of ${steps}, ${measure} ${loss.toFixed(decimals)}${left.text(step, steps)}`);
 }
 
 /** Shows how many of some things are done, which is a share of the whole work. */
