@@ -32,12 +32,12 @@ export function checkSchema(schema: unknown): asserts schema is Schema {
   if (unknown.length > 0) {
     throw new Error(`This schema has ${unknown.join(', ')}. Only these keywords are checked: ${NAMES.join(', ')}.`);
   }
-  const {properties = {}, required = [], items, pattern = '', enum: values = []} = schema as Schema;
+  const {properties = {}, required = [], items, pattern = '', enum: values = []} = schema as Record<string, unknown>;
   if (![required, values].every(Array.isArray) || typeof properties !== 'object' || properties === null) {
     throw new Error('In a JSON schema, "required" and "enum" are lists, and "properties" is an object.');
   }
   new RegExp(pattern as string, 'u');
-  [...Object.values(properties), ...(items === undefined ? [] : [items])].forEach(checkSchema);
+  [...Object.values<unknown>({...properties}), ...(items === undefined ? [] : [items])].forEach(checkSchema);
 }
 
 /**
@@ -78,7 +78,7 @@ function followed(value: unknown, schema: Schema): number {
 function hasType(value: unknown, {type}: Schema): boolean {
   const kind = value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value;
   const kinds = Number.isInteger(value) ? [kind, 'integer'] : [kind];
-  return type === undefined || [type].flat().some(name => kinds.includes(name as string));
+  return type === undefined || [type].flat().some(name => kinds.includes(name));
 }
 
 export function countWords(text: string): number {

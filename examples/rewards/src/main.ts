@@ -45,7 +45,8 @@ interface State extends KeptState {
 let isOtherModel = false;
 /** The steps up to now, while a training goes on. */
 let present: readonly StepNews[] | null = null;
-let isStopped = false;
+/** Aborted when the visitor stops a training. */
+let stopping = new AbortController();
 
 const engine = remote<RewardsEngine, News>(
   new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}),
@@ -126,7 +127,7 @@ function showRewards(item: HTMLElement, question: string, text: string): void {
       const parts = rewards.map(({name, reward}) => `${name} ${reward.toFixed(2)}`);
       item.append('\n', make('span', {}, `Rewards: ${parts.join(', ')}`));
     },
-    (error: Error) => item.append('\n', make('span', {className: 'fault'}, error.message)),
+    (error: unknown) => item.append('\n', make('span', {className: 'fault'}, (error as Error).message)),
   );
 }
 
@@ -170,7 +171,7 @@ function usePreset(): void {
 
 async function train(): Promise<string> {
   const {wishes, course} = store.state;
-  isStopped = false;
+  const {signal} = (stopping = new AbortController());
   showCourse(course);
   try {
     const {seconds, ...size} = await engine.learn({
@@ -181,7 +182,7 @@ async function train(): Promise<string> {
     talk.switched.checked = true;
     const quarter = Math.ceil(news.length / 4); // a step has one question, and some are harder than others
     const [first, last] = [news.slice(0, quarter), news.slice(-quarter)].map(meanReward);
-    const began = `${isStopped ? 'Stopped after' : 'Trained for'} ${news.length} steps in ${seconds.toFixed(0)} s`;
+    const began = `${signal.aborted ? 'Stopped after' : 'Trained for'} ${news.length} steps in ${seconds.toFixed(0)} s`;
     return `${began}: the mean reward went from ${first} to ${last}. ${sizeText(size)}.`;
   } finally {
     showCourse(null);
@@ -193,7 +194,7 @@ function meanReward(news: readonly StepNews[]): string {
 }
 
 function stop(): void {
-  isStopped = true;
+  stopping.abort();
   void engine.stop();
 }
 

@@ -74,6 +74,7 @@ function schemaOf(json: string): Schema {
 function functionOf(code: string): (text: string, question: string) => number {
   let made: unknown;
   try {
+    // oxlint-disable-next-line no-implied-eval, no-unsafe-call -- running the visitor's own code is the purpose
     made = new Function(`'use strict'; return (${code}\n);`)();
   } catch (error) {
     throw new Error(`The function cannot be read: ${(error as Error).message}`, {cause: error});

@@ -26,13 +26,13 @@ export class TalkStep {
   /** The answer that is being generated. */
   private current: HTMLElement | null = null;
   private isAnswering = false;
-  private isStopped = false;
+  private stopping = new AbortController();
 
   constructor(private readonly options: TalkOptions) {
     this.field.value = options.value;
     enable(this.switched, () => !isBusy() && options.hasAdapter());
     const stop = () => {
-      this.isStopped = true;
+      this.stopping.abort();
       options.stop();
     };
     const form = make('form', {id: 'ask', className: 'row'}, this.field);
@@ -63,7 +63,7 @@ export class TalkStep {
   private async ask(asked: string): Promise<string> {
     const {hasAdapter, answer, onAnswer} = this.options;
     this.isAnswering = true;
-    this.isStopped = false;
+    const {signal} = (this.stopping = new AbortController());
     say('Generating …');
     show();
     try {
@@ -79,7 +79,7 @@ export class TalkStep {
       current.textContent = shownText(text);
       onAnswer?.(item, asked, text.trim());
       const seconds = (performance.now() - begin) / 1000;
-      return `${this.isStopped ? 'Stopped after' : 'Answered in'} ${seconds.toFixed(1)} s.`;
+      return `${signal.aborted ? 'Stopped after' : 'Answered in'} ${seconds.toFixed(1)} s.`;
     } finally {
       this.isAnswering = false;
     }

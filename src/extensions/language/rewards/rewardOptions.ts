@@ -227,6 +227,6 @@ function checkName(option: string, name: unknown, names: readonly string[]): voi
 }
 
 /** The prompt of an entry of `prompts`. */
-export function promptOf(record: RewardPrompt): Prompt {
-  return typeof record === 'object' && record !== null && 'prompt' in record ? record.prompt : record;
+export function promptOf(record: RewardPrompt | null): Prompt {
+  return typeof record === 'object' && record !== null && 'prompt' in record ? record.prompt : (record as Prompt);
 }
