@@ -21,6 +21,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import process from 'node:process';
 import {parseArgs} from 'node:util';
+import * as tf from '@tensorflow/tfjs';
 import {smollm2} from '../../../scripts/pretrained';
 import {builderPython, optimumPython} from '../../../scripts/pythonEnvironments';
 import {adaptONNX} from '../../../src/onnx';
@@ -192,6 +193,7 @@ async function main(): Promise<void> {
   if (names.some(name => ['files', 'swaps'].includes(name))) {
     run(builderPython(), 'test/python/make_lastmile.py', 'models', out);
   }
+  await tf.ready();
   const failed: string[] = [];
   for (const name of names) {
     console.log(`\n${name}`);

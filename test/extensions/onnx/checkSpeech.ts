@@ -275,7 +275,9 @@ async function checkTranscripts(
       ['whisper-tiny', () => loadTransformer(whisperTiny()), [{}]],
       ['two-languages', () => loadTransformer(multilingual(tiny, 256)), languages],
     ] as const) {
-      const options = settings.flatMap(setting => [setting, {...setting, timestamps: true}]);
+      // transformers.js decodes no segment without words, which random weights make.
+      const timed = name === 'whisper-tiny' ? [{timestamps: true}] : [];
+      const options = [...settings, ...timed];
       const {model, tokenizer} = await load();
       write(join(root, name), await toONNX(model, {folder: true, tokenizer}));
       const expected: Transcript[] = [];
