@@ -244,7 +244,9 @@ function multilingual(folder: string, vocabulary: number) {
       lang_to_id: {'<|en|>': tokenOf('<|en|>'), '<|de|>': tokenOf('<|de|>')},
       task_to_id: {translate: tokenOf('<|translate|>'), transcribe: tokenOf('<|transcribe|>')},
       no_timestamps_token_id: tokenOf('<|notimestamps|>'),
-      ...{suppress_tokens: [], begin_suppress_tokens: [tokenOf('<|endoftext|>')], max_initial_timestamp_index: 9},
+      // All but words, and the end of a text.
+      suppress_tokens: special.flatMap((_, i) => (i === 0 ? [] : [WORDS + i])),
+      begin_suppress_tokens: [tokenOf('<|endoftext|>')],
     },
     ...{Tokenizer, tokenizerJson, tokenizerConfig: {tokenizer_class: 'WhisperTokenizer', unk_token: 'w0'}},
   };
