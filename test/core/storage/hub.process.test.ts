@@ -152,6 +152,14 @@ describe('loaders', () => {
     }
   });
 
+  test('of many files, the error names the first ten', async () => {
+    const names = Array.from({length: 12}, (_, i) => `${String(i).padStart(2, '0')}.bin`);
+    server.push('org/many', Object.fromEntries(names.map(name => [name, 'x'])));
+    const {message} = await failure(loadAdapter('hf://org/many'));
+    expect(names.filter(name => message.includes(`hf://org/many/${name}`))).toEqual(names.slice(0, 10));
+    expect(message).toContain('2 more');
+  });
+
   test('a plain org/name that is no path is answered with its hf:// address', async () => {
     const name = 'sentence-transformers/all-MiniLM-L6-v2';
     const loaders: ((place: string) => Promise<unknown>)[] = [

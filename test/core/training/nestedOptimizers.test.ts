@@ -14,6 +14,7 @@ import {
   sgd,
 } from 'tfjs-lora';
 import {learningRateOf, setLearningRate} from '../../../src/core/training/learningRate';
+import {checkOptimizerState, stateOfOptimizer} from '../../../src/core/training/optimizerState';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {factorsOf, MemoryHandler, mlp} from '../../models';
@@ -268,3 +269,14 @@ test.each([[{}], [{className: 'Dense', config: {}}], [{className: 'constructor',
     expect(() => fromConfig(cls, {ratio: 2, optimizer: entry})).toThrow(LoRAError);
   },
 );
+
+test('a state is refused if the steps of any optimizer in the chain are no count', () => {
+  const optimizer = accumulate(tf.train.momentum(0.1, 0.9), 2);
+  const {state, tensors} = stateOfOptimizer(optimizer);
+  const check = (iterations: number[]) => () => checkOptimizerState(optimizer, {...state, iterations}, tensors, []);
+  expect(check([4, 2])).not.toThrow();
+  for (const iterations of [[-1, 2], [4, -1], [4, 0.5], [4, Infinity], [4], [4, 2, 0]]) {
+    expect(check(iterations)).toThrow('The state of the optimizer is not that of 0 variables');
+  }
+  optimizer.dispose();
+});
