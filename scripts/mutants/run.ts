@@ -12,7 +12,7 @@ import process from 'node:process';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import {randomNumbers} from '../../src/platform/formats/randomNumbers';
-import {type Tell, tryTogether} from './batches';
+import {type Tell, type Tried, tryTogether} from './batches';
 import {type Mutation, mutated, mutationsOf} from './mutations';
 import {Worker} from './pool';
 import {Reach, type Tests} from './reach';
@@ -179,18 +179,22 @@ const tell: Tell = (mutant, killer) => {
 };
 const isAtOnce = ({file, start: place}: Mutant) => reach.runsWhenLoaded(file, place);
 // What a module computes once, such as a table, runs in the first test that needs it, and stays for other mutants: so a
-// mutant that survives beside others is tried alone too, by whole files of tests.
-const alone = tried.filter(isAtOnce);
+// mutant that survives beside others is tried alone too. It is tried by whole files of tests, since some tests need
+// those before them.
+const alone: Tried[] = tried.filter(isAtOnce);
+const byWholeFiles = (mutant: Tried): Tried => ({
+  ...mutant,
+  tests: new Map([...mutant.tests.keys()].map(path => [path, null])),
+});
 const tellKilled: Tell = (mutant, killer) => {
   if (killer === undefined) {
-    alone.push({...mutant, tests: new Map([...mutant.tests.keys()].map(path => [path, null]))});
+    alone.push(byWholeFiles(mutant));
   } else {
     tell(mutant, killer);
   }
 };
-alone.unshift(
-  ...(await tryTogether(tried.filter(mutant => !isAtOnce(mutant)), sources, workers, last, tellKilled)), // prettier-ignore
-);
+const undecided = await tryTogether(tried.filter(mutant => !isAtOnce(mutant)), sources, workers, last, tellKilled); // prettier-ignore
+alone.unshift(...undecided.map(byWholeFiles));
 const work = async (worker: Worker) => {
   while (Date.now() < last) {
     const mutant = alone.shift();
