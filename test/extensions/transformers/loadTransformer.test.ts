@@ -450,6 +450,13 @@ describe('what does not fit is refused and leaves nothing', () => {
     await withoutLeaks(() => expect(loadTransformer({config: huge, weights})).rejects.toThrow(/q_proj.weight: shape/));
   });
 
+  test('options of given files in the second argument', async () => {
+    const {config, weights} = bert;
+    await expect(loadTransformer({config, weights}, {labels: 2, maxBytes: undefined} as object)).rejects.toThrow(
+      'Options of given files belong beside them: loadTransformer({config, weights, labels}).',
+    );
+  });
+
   test('a load that is aborted', async () => {
     const controller = new AbortController();
     controller.abort(new Error('enough'));

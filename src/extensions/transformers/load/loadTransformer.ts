@@ -168,6 +168,14 @@ export async function loadTransformer<T = Tokenizer>(
   throwFaults(streamFaults(options));
   checkStreams(options);
   const isAddress = typeof given === 'string' || given instanceof URL;
+  const misplaced = Object.entries(isAddress ? {} : otherOptions).flatMap(([name, value]) =>
+    value === undefined ? [] : [name],
+  );
+  if (misplaced.length > 0) {
+    throw new LoRAError(
+      `Options of given files belong beside them: loadTransformer({config, weights, ${misplaced.join(', ')}}).`,
+    );
+  }
   const revisions: SourceOptions['revisions'] = new Map();
   const sources: TransformerSources<T> = isAddress
     ? {...(await filesAt(given, {signal: options.signal, revisions})), ...otherOptions}
