@@ -42,7 +42,7 @@ test('an error of another copy of the library is a LoRAError, and JSON has its m
 });
 
 test('a short message is unchanged', () => {
-  const message = `rank must be a positive integer, got 0.\n${'x'.repeat(900)}`;
+  const message = `rank must be a positive integer, got 0.\n${'x'.repeat(3500)}`;
   expect(new LoRAError(message).message).toBe(message);
 });
 

@@ -296,6 +296,7 @@ describe('is refused:', () => {
   test('an adapter without an update, which PEFT does not load', async () => {
     const message = await refusal(mlp(['one', 3], ['two', 3]), {targets: ['one'], trainInFull: ['one', 'two']});
     expect(message).toContain('PEFT loads only adapters with a low-rank update');
+    expect(message).not.toContain('PEFT trains only tokens'); // a fault of adapters with tokens
   });
 
   test('two layers for one module', async () => {

@@ -4,6 +4,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {
   adam,
+  applyLoRA,
   bestAdapter,
   checkpoint,
   disposeModel,
@@ -18,7 +19,7 @@ import type {SeededDataset} from '../../../src/core/training/seededBatches';
 import type {CheckpointState} from '../../../src/core/training/checkpointFile';
 import {bundled} from '../../bundled';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
-import {MemoryHandler, mlp} from '../../models';
+import {factorsOf, MemoryHandler, mlp} from '../../models';
 import {temporaryFolder} from '../../temporaryFolder';
 import {setting} from './setting';
 
@@ -207,6 +208,20 @@ describe('checkpoints', () => {
       expect(made.model.optimizer.iterations).toBe(0);
       made.dispose();
     }
+    dispose();
+  });
+
+  test('of an adapter with another strength are refused, though the tensors fit', async () => {
+    const handler = new MemoryHandler();
+    const {model, x, y, dispose} = setting();
+    await model.fit(x, y, {...fitOptions, epochs: 1, callbacks: [checkpoint(handler)]});
+    const {model: base} = mlp();
+    const stronger = applyLoRA(base, {rank: 2, alpha: 8, seed: 1});
+    stronger.compile({optimizer: adam({learningRate: 0.02}), loss: 'meanSquaredError'});
+    const before = factorsOf(stronger).map(weight => numbers(weight.read()));
+    await expect(resume(stronger, handler)).rejects.toThrow('the adapter has another strength or method');
+    expect(factorsOf(stronger).map(weight => numbers(weight.read()))).toEqual(before);
+    [stronger, base].forEach(disposeModel);
     dispose();
   });
 
