@@ -168,7 +168,7 @@ export async function loadTransformer<T = Tokenizer>(
   throwFaults(streamFaults(options));
   checkStreams(options);
   const isAddress = typeof given === 'string' || given instanceof URL;
-  const misplaced = Object.entries(isAddress ? {} : otherOptions).flatMap(([name, value]) =>
+  const misplaced = Object.entries<unknown>(isAddress ? {} : otherOptions).flatMap(([name, value]) =>
     value === undefined ? [] : [name],
   );
   if (misplaced.length > 0) {
