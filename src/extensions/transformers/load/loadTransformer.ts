@@ -35,6 +35,7 @@ import {
 } from './hubFolder';
 import {openWeights, type OpenWeights} from './onnxWeights';
 import {floatBytes, packedLayers} from './packedLayers';
+import {newCharactersOf} from './newCharacters';
 import type {StreamedWeights} from './streamedWeights';
 import {endOf, HUB, type HubRecord, hubRecord, SENTENCE_WEIGHTS, UNCOMPUTED} from '../net/hubRecord';
 import {faultEntry} from '../net/sentenceModules';
@@ -333,27 +334,6 @@ export async function loadTransformer<T = Tokenizer>(
     });
     throw error;
   }
-}
-
-/** The settings of a new head for the characters in `labels`, if it is one for CTC. */
-function newCharactersOf({architecture, labels}: TransformerSources<unknown>) {
-  if (labels === undefined || architecture?.endsWith('ForCTC') !== true) {
-    return undefined;
-  }
-  if (!Array.isArray(labels)) {
-    return {config: {vocab_size: labels}};
-  }
-  const names: readonly unknown[] = labels;
-  const named = (...spellings: string[]) => spellings.find(name => names.includes(name));
-  const padding = named('<pad>', '[PAD]');
-  if (padding === undefined) {
-    throw new LoRAError("labels must include '<pad>' or '[PAD]', the blank of CTC.");
-  }
-  return {
-    config: {vocab_size: names.length, pad_token_id: names.indexOf(padding)},
-    vocabulary: Object.fromEntries(names.map((name, i) => [String(name), i])),
-    tokenizerConfig: {pad_token: padding, unk_token: named('<unk>', '[UNK]'), word_delimiter_token: named('|') ?? ' '},
-  };
 }
 
 /** The entry of a record for the modules of a sentence-transformer, whose weights are kept for the record. */
