@@ -12,23 +12,12 @@ import {
   step,
   trainStep,
 } from '../../shared/page/controls';
-import {openModel, otherFormats, startModel} from '../../shared/page/ggufPage';
+import {ModelActions, otherFormats, startModel} from '../../shared/page/ggufPage';
 import {sizeText} from '../../shared/page/results';
-import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
+import {saveStep} from '../../shared/page/saveStep';
 import {Store} from '../../shared/page/store';
 import {shownText, TalkStep} from '../../shared/page/talkStep';
-import {
-  history,
-  isBusy,
-  onChange,
-  say,
-  show,
-  showCount,
-  showLoading,
-  showStep,
-  undoButton,
-  work,
-} from '../../shared/page/work';
+import {isBusy, onChange, say, show, showCount, showLoading, showStep, undoButton, work} from '../../shared/page/work';
 import {Plot, type Point} from '../../shared/plot';
 import {remote} from '../../shared/worker';
 import type {LanguageEngine} from './engine';
@@ -64,8 +53,6 @@ const NO_COURSE: Course = {losses: [], answers: []};
 
 /** Whether the visitor rates answers, instead of giving texts. */
 let rates = false;
-/** Whether the visitor chose another model. Its adapter is of no use after a reload, which loads the first one. */
-let isOtherModel = false;
 /** Aborted when the visitor stops what the worker does. */
 let stopping = new AbortController();
 /** The training that goes on. */
@@ -81,7 +68,7 @@ const store = new Store<State, KeptState>(
   {
     keep: {
       ...{in: kept, names: ['texts', 'ratings', 'adapter']},
-      of: ({texts, ratings, adapter}) => ({texts, ratings, adapter: isOtherModel ? null : adapter}),
+      of: ({texts, ratings, adapter}) => ({texts, ratings, adapter: actions.isOtherModel ? null : adapter}),
     },
     settle,
   },
@@ -100,6 +87,12 @@ const talk = new TalkStep({
     }
   },
 });
+const actions: ModelActions<State['course']> = new ModelActions<State['course']>(
+  engine,
+  store,
+  talk.switched,
+  NO_COURSE,
+);
 const texts = make('textarea', {id: 'texts', rows: 14, spellcheck: false});
 const ratingList = make('ol', {id: 'ratings', tabIndex: 0, ariaLabel: 'Rated answers, the latest first'});
 const written = make('ol', {id: 'written', tabIndex: 0, ariaLabel: 'Answers after each epoch'});
@@ -230,30 +223,6 @@ function offerThumbs(item: HTMLElement, answered: Omit<Rating, 'label'>): void {
   item.append(...buttons);
 }
 
-async function openAdapter(file: File): Promise<string> {
-  const size = await engine.open(file);
-  store.change('file opened', {adapter: file, course: NO_COURSE});
-  talk.switched.checked = true;
-  return `Opened ${file.name}: ${sizeText(size)}.`;
-}
-
-/** Loads another model, which has no adapter yet. */
-async function openOther(file: File): Promise<string> {
-  const said = await openModel(engine, file);
-  isOtherModel = true;
-  history.clear(); // what was learned was of the former model
-  store.set({adapter: null, course: NO_COURSE});
-  talk.switched.checked = false;
-  return said;
-}
-
-async function forget(): Promise<string> {
-  await engine.forget();
-  store.change('adapter forgotten', {adapter: null, course: NO_COURSE});
-  talk.switched.checked = false;
-  return FORGOTTEN;
-}
-
 async function start(): Promise<string> {
   store.set((await kept.read()) ?? {});
   const {adapter, texts: text} = store.state;
@@ -321,10 +290,10 @@ page(
                 ([file]) =>
                   work(async () => {
                     if (file!.name.endsWith('.gguf')) {
-                      return openOther(file!);
+                      return actions.openModel(file!);
                     }
                     if (file!.name.endsWith('.safetensors')) {
-                      return openAdapter(file!);
+                      return actions.openAdapter(file!);
                     }
                     replaceTexts(await file!.text(), '');
                     return `Opened ${file!.name}: ${countText()}.`;
@@ -371,7 +340,7 @@ page(
     saveStep({
       name: 'language',
       adapter: () => store.state.adapter,
-      forget,
+      forget: () => actions.forget(),
       others: otherFormats(engine),
       about:
         'The adapter is a small file for this page and for <code>loadAdapter</code>, or in the formats of PEFT (Python) ' +

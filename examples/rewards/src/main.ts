@@ -14,12 +14,12 @@ import {
   step,
   trainStep,
 } from '../../shared/page/controls';
-import {openModel, otherFormats, startModel} from '../../shared/page/ggufPage';
+import {ModelActions, otherFormats, startModel} from '../../shared/page/ggufPage';
 import {sizeText} from '../../shared/page/results';
-import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
+import {saveStep} from '../../shared/page/saveStep';
 import {Store} from '../../shared/page/store';
 import {shownText, TalkStep} from '../../shared/page/talkStep';
-import {history, isBusy, onChange, say, showLoading, showStep, undoButton, work} from '../../shared/page/work';
+import {isBusy, onChange, say, showLoading, showStep, undoButton, work} from '../../shared/page/work';
 import {Plot} from '../../shared/plot';
 import {remote} from '../../shared/worker';
 import type {RewardsEngine} from './engine';
@@ -41,8 +41,6 @@ interface State extends KeptState {
   course: readonly StepNews[];
 }
 
-/** Whether the visitor chose another model. Its adapter is of no use after a reload, which loads the first one. */
-let isOtherModel = false;
 /** The steps up to now, while a training goes on. */
 let present: readonly StepNews[] | null = null;
 /** Aborted when the visitor stops a training. */
@@ -59,7 +57,7 @@ const store = new Store<State, KeptState>(
   {
     keep: {
       ...{in: kept, names: ['questions', 'wishes', 'adapter']},
-      of: ({questions, wishes, adapter}) => ({questions, wishes, adapter: isOtherModel ? null : adapter}),
+      of: ({questions, wishes, adapter}) => ({questions, wishes, adapter: actions.isOtherModel ? null : adapter}),
     },
     settle,
   },
@@ -84,6 +82,7 @@ const talk = new TalkStep({
   stop: () => engine.stop(),
   onAnswer: showRewards,
 });
+const actions: ModelActions<State['course']> = new ModelActions<State['course']>(engine, store, talk.switched, []);
 
 function showNews(news: News): void {
   switch (news.kind) {
@@ -198,30 +197,6 @@ function stop(): void {
   void engine.stop();
 }
 
-async function openAdapter(file: File): Promise<string> {
-  const size = await engine.open(file);
-  store.change('file opened', {adapter: file, course: []});
-  talk.switched.checked = true;
-  return `Opened ${file.name}: ${sizeText(size)}.`;
-}
-
-/** Loads another model, which has no adapter yet. */
-async function openOther(file: File): Promise<string> {
-  const said = await openModel(engine, file);
-  isOtherModel = true;
-  history.clear(); // what was learned was of the former model
-  store.set({adapter: null, course: []});
-  talk.switched.checked = false;
-  return said;
-}
-
-async function forget(): Promise<string> {
-  await engine.forget();
-  store.change('adapter forgotten', {adapter: null, course: []});
-  talk.switched.checked = false;
-  return FORGOTTEN;
-}
-
 async function start(): Promise<string> {
   store.set((await kept.read()) ?? {});
   fill();
@@ -275,7 +250,7 @@ page(
       {
         name: 'rewards',
         adapter: () => store.state.adapter,
-        forget,
+        forget: () => actions.forget(),
         others: otherFormats(engine),
         about:
           'The adapter is a small file for this page and for <code>loadAdapter</code>, or in the formats of PEFT ' +
@@ -285,7 +260,7 @@ page(
         'file',
         '<strong>Drop an adapter of this page anywhere</strong>, or another model (.gguf), or choose one',
         {accept: '.safetensors,.gguf'},
-        ([file]) => work(() => (file!.name.endsWith('.gguf') ? openOther(file!) : openAdapter(file!))),
+        ([file]) => work(() => (file!.name.endsWith('.gguf') ? actions.openModel(file!) : actions.openAdapter(file!))),
       ),
     ),
   ],
