@@ -105,7 +105,7 @@ async function leave(): Promise<void> {
   isLeaving = true;
   show();
   say('Leaving after this round …');
-  await engine.leave();
+  await engine.leave().catch((error: unknown) => say((error as Error).message));
 }
 
 const others = Array.from({length: CLIENTS}, (_, i) => i + 1)

@@ -3,7 +3,7 @@ import {make, percent} from '../../shared/dom';
 import {download} from '../../shared/files';
 import {button, dropZone, help, liveNote, NumberField, page, row, step, trainStep} from '../../shared/page/controls';
 import {fetched} from '../../shared/page/engine';
-import {interval} from '../../shared/page/results';
+import {interval, INTERVAL_HELP} from '../../shared/page/results';
 import {Store} from '../../shared/page/store';
 import {onChange, say, show, showStep, undoButton, work} from '../../shared/page/work';
 import {remote} from '../../shared/worker';
@@ -242,7 +242,7 @@ page(
       'see',
       'Lines that are not trained on',
       liveNote('accuracy', accuracyText, {role: 'status'}),
-      help('The numbers in brackets are the 95 % interval of the accuracy.'),
+      help(INTERVAL_HELP),
       list,
     ),
     step(

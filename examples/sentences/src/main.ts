@@ -1,6 +1,6 @@
 import {make} from '../../shared/dom';
 import {Kept} from '../../shared/kept';
-import {button, dropZone, help, NumberField, page, row, step, trainStep} from '../../shared/page/controls';
+import {button, dropZone, enable, help, NumberField, page, row, step, trainStep} from '../../shared/page/controls';
 import {sizeText} from '../../shared/page/results';
 import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
 import {Store} from '../../shared/page/store';
@@ -40,7 +40,8 @@ const field = make('input', {
   ...{id: 'text', type: 'text', maxLength: 200},
   ...{placeholder: 'A sentence of your own', ariaLabel: 'A sentence of your own'},
 });
-const form = make('form', {id: 'add', className: 'row'}, field, make('button', {id: 'add-sentence'}, 'Add'));
+const add = make('button', {id: 'add-sentence'}, 'Add');
+const form = make('form', {id: 'add', className: 'row'}, field, add);
 const list = make('ol', {id: 'sentences'});
 const fields = make(
   'fieldset',
@@ -104,9 +105,6 @@ function grouped(): Labelled[] {
 
 function showSentences(): void {
   const {sentences, chosen} = store.state;
-  switched.disabled = isBusy() || places?.after == null;
-  fields.disabled = isBusy();
-  form.querySelector('button')!.disabled = isBusy();
   rows.show(sentences, chosen);
   if (places?.before.points.length !== sentences.length) {
     return; // they are being computed
@@ -211,6 +209,8 @@ form.addEventListener('submit', event => {
     void replaceSentences('sentence added', [...sentences, {text, group: ''}], sentences.length, said);
   }
 });
+enable(switched, () => !isBusy() && places?.after != null);
+[fields, add].forEach(control => enable(control, () => !isBusy()));
 onChange(showSentences);
 
 const clearGroups = () =>

@@ -21,7 +21,7 @@ export interface StreamOptions {
 /** Operations that need all values read no more of a file than that, unless they are asked to. */
 export const MAX_READ_BYTES = 2 ** 28;
 
-/** What is wrong with these options. */
+/** The faults in these options, a line each. */
 export function streamFaults({weights = 'memory', maxReadBytes = MAX_READ_BYTES}: StreamOptions): string[] {
   return [
     ...faultsOf(() => {
