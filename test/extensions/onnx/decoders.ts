@@ -68,8 +68,31 @@ export function blockDecoder(changed: object, dtype: 'F32' | 'F16' = 'F32') {
   return {config, weights: encodeSafetensors({...layer(0), ...layer(1), ...ends}, {dtype})};
 }
 
+/** What programs for ONNX Runtime begin with: the cache before a text, and what is in it after a pass. */
+export const CACHES = `
+import ort from 'onnxruntime-node';
+const empty = (shape, batch) => {
+  const dims = shape.map(size => size === 'batch_size' ? batch : typeof size === 'number' ? size : 0);
+  return new ort.Tensor('float32', new Float32Array(dims.reduce((a, b) => a * b)), dims);
+};
+const presentOf = name => name.replace(/^past(_key_values)?/, 'present');
+`;
+
 export const FAMILIES = [
-  ...['gemma', 'gemma2', 'gemma3_text', 'gpt2', 'gpt_neox', 'granite', 'llama', 'mistral', 'olmo2', 'olmo3', 'opt'],
+  ...[
+    'gemma',
+    'gemma2',
+    'gemma3_text',
+    'gpt2',
+    'gpt_neox',
+    'granite',
+    'lfm2',
+    'llama',
+    'mistral',
+    'olmo2',
+    'olmo3',
+    'opt',
+  ],
   ...['phi', 'phi3', 'qwen2', 'qwen3', 'smollm3'],
 ];
 

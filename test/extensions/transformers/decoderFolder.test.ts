@@ -188,6 +188,25 @@ test('a model that another copy of the library made is written with its cache', 
   expect(actual).toEqual(expected);
 });
 
+test('a hybrid caches what its short convolutions reach', async () => {
+  const {model} = await loadGGUF(fileOf('lfm2'));
+  const files = await toONNX(model, {folder: true});
+  const {layer_types} = JSON.parse(files['config.json'] as string) as {layer_types: string[]};
+  const convolutions = layer_types.flatMap((type, i) => (type === 'conv' ? [i] : []));
+  const {inputs, outputs} = graphOf(files);
+  const shapes = inputs.flatMap(({name, shape}) => (name.startsWith('past_conv.') ? [[name, shape]] : []));
+  const layer = model.layers.find(({name}) => name.endsWith('conv/conv'))!;
+  const [packed] = layer.inboundNodes[0]!.inputShapes as tf.Shape[];
+  const {taps} = layer.getConfig() as {taps: number};
+  expect(shapes).toEqual(convolutions.map(i => [`past_conv.${i}`, ['batch_size', packed![2]! / 3, taps]]));
+  expect(shapes.length).toBeGreaterThan(0);
+  const names = inputs.slice(3).map(({name}) => name.replace(/^past(_key_values)?/, 'present'));
+  expect(outputs.map(({name}) => name)).toEqual(['logits', ...names]);
+  const attending = names.flatMap(name => /^present\.(\d+)\.key$/.exec(name)?.[1] ?? []);
+  expect(attending.map(Number)).toEqual(layer_types.flatMap((type, i) => (type === 'conv' ? [] : [i])));
+  disposeModel(model);
+});
+
 test('a Whisper with {merge: false} is refused, since it has two graphs', async () => {
   await withoutLeaks(async () => {
     const base = await loaded('whisperTiedText');

@@ -4,6 +4,7 @@ import {type GraphWriter, type Tensor} from '../../onnx/write/graphWriter';
 import {Fraction, TYPE} from '../../onnx/write/messages';
 import {Attention, type AttentionArgs} from '../layers/attention';
 import {PositionEmbedding} from '../layers/addedEmbeddings';
+import {ShortConvolution} from '../layers/shortConvolution';
 import {anglesAt, frequenciesOf, type Rotary} from '../layers/rotaryAngles';
 
 /** Added to the score of a key that is not seen. */
@@ -73,7 +74,33 @@ export function cachedRules(positions: number, places: string): Rules {
     const table = out.weight('embeddings', call.weight('embeddings'));
     return call.output(out.node('Add', [out.plain(call.input), out.node('Gather', [table, rows])]));
   };
-  return {[Attention.className]: attention, [PositionEmbedding.className]: positionEmbedding};
+  const shortConvolution: Write = (out, call) => {
+    const {taps, useBias, hides} = call.settings<{taps: number; useBias: boolean; hides: boolean}>();
+    const index = count++;
+    const [packed, mask] = call.inputs;
+    if (packed === undefined || mask === undefined || useBias || !hides) {
+      out.refuse('Only a short convolution with a mask, and without a bias, can be written with a cache.');
+      return call.input;
+    }
+    const width = (packed.shape[2] ?? 0) / 3;
+    const x = out.plain(packed);
+    const sizes = out.ints([width, width, width]);
+    const [before = '', after = '', values = ''] = out.nodeOf('Split', [x, sizes], {axis: 2}, 3);
+    const product = out.node('Mul', [out.node('Mul', [before, values]), shownOf(out, mask, x)]);
+    const channels = (y: string) => out.node('Transpose', [y], {perm: [0, 2, 1]});
+    const all = out.node('Concat', [`past_conv.${index}`, channels(product)], {axis: 2});
+    const from = (start: number) =>
+      out.node('Slice', [all, out.ints([start]), out.ints([Number.MAX_SAFE_INTEGER]), out.ints([2])]);
+    out.rename(from(-taps), `present_conv.${index}`);
+    const kernel = out.weight('kernel', call.weight('kernel'), {perm: [2, 1, 0]});
+    const y = out.node('Conv', [from(1), kernel], {group: width, kernel_shape: [taps]});
+    return call.output(out.node('Mul', [after, channels(y)]));
+  };
+  return {
+    [Attention.className]: attention,
+    [PositionEmbedding.className]: positionEmbedding,
+    [ShortConvolution.className]: shortConvolution,
+  };
 }
 
 /** Queries or keys whose pairs are rotated by the angles of their positions, which tables have. */
@@ -116,6 +143,16 @@ function lengthsOf(out: GraphWriter, mask: Tensor): [lengths: string, longest: s
     ),
     out.once(`longest ${name}`, () => out.cast(out.squeeze(length, [0]), TYPE.int32)),
   ];
+}
+
+/** 1 for the new tokens, and 0 for padding among them: `[batch, positions, 1]`. */
+function shownOf(out: GraphWriter, mask: Tensor, input: string): string {
+  const name = out.plain(mask);
+  return out.once(`shown ${name}`, () => {
+    const [positions, length] = [out.sizeOf(input, 1), out.sizeOf(name, 1)];
+    const first = out.node('Sub', [length, positions]);
+    return out.unsqueeze(out.node('Slice', [out.shown(mask), first, length, out.ints([1])]), [2]);
+  });
 }
 
 /** What hides padding, and keys that are farther away than a window: `[batch, heads, queries, keys]`. */

@@ -8,11 +8,12 @@ import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/exp
 import {TYPE} from '../../onnx/write/messages';
 import {BLOCK_RULES, weightsType} from './blockRules';
 import {cachedRules} from './cachedRules';
+import {ShortConvolution} from '../layers/shortConvolution';
 import {isAttention} from './isDecoder';
 
 /** The classes of layers that compute each position by itself, or with the cache of attention. */
 const BY_POSITION = [
-  ...['InputLayer', 'Embedding', 'QuantizedEmbedding', 'PositionEmbedding', 'Attention'],
+  ...['InputLayer', 'Embedding', 'QuantizedEmbedding', 'PositionEmbedding', 'Attention', 'ShortConvolution'],
   ...['Dense', 'QuantizedDense', 'TiedDense', 'Gate', 'GatedActivation', 'Activation', 'Gelu'],
   ...['LayerNormalization', 'FusedLayerNormalization', 'RMSNormalization', 'FusedRMSNormalization'],
   ...['Add', 'Affine', 'Scaling', 'SoftCap', 'Dropout', 'Reshape', 'Permute'],
@@ -22,8 +23,8 @@ const BY_POSITION = [
 interface DecoderFiles {
   /** The files by their paths. */
   files: Record<string, FileBytes>;
-  /** The settings that transformers.js reads in `config.json`. */
-  settings: {dtype: string; use_external_data_format: true};
+  /** What transformers.js reads in `config.json`. */
+  config: Record<string, unknown>;
 }
 
 /**
@@ -48,33 +49,57 @@ export async function decoderFiles(
     }
     const {dtype, suffix} = weightsType(plain);
     const name = `model${suffix}.onnx`;
-    const {file, data} = await writeModel(plain, options, interfaceOf(plain, positions, `${name}_data`));
+    const caches = cachesOf(plain);
+    const {file, data} = await writeModel(plain, options, interfaceOf(plain, caches, positions, `${name}_data`));
     return {
       files: {[`onnx/${name}`]: file, [`onnx/${name}_data`]: data},
-      settings: {dtype, use_external_data_format: true},
+      config: {
+        'transformers.js_config': {dtype, use_external_data_format: true},
+        // transformers.js needs it, and some configs have `full_attn_idxs` instead.
+        ...(caches.some(({taps}) => taps !== undefined) && {
+          layer_types: caches.map(({taps}) => (taps === undefined ? 'full_attention' : 'conv')),
+        }),
+      },
     };
   });
 }
 
 const POSITIONS = 'position_ids';
 
-/** Names, types and sizes as transformers.js has them: it makes the first cache of the sizes that are numbers. */
-function interfaceOf(model: tf.LayersModel, positions: number, dataFile: string): Interface {
-  const sequence = ['batch_size', 'sequence_length'];
-  const caches = sitesOf(model).flatMap(({layer}) => {
+/** The cache of a layer: of attention, or of a short convolution of so many taps. */
+interface Cache {
+  heads: number;
+  size: number;
+  taps?: number;
+}
+
+/** The layers with a cache, in their order. */
+function cachesOf(model: tf.LayersModel): Cache[] {
+  return sitesOf(model).flatMap(({layer}): Cache[] => {
+    const [shape] = [layer.inboundNodes[0]?.inputShapes ?? []].flat() as tf.Shape[];
+    const width = shape?.[2] ?? 0;
+    if (layer.getClassName() === ShortConvolution.className) {
+      const {taps} = layer.getConfig() as {taps: number};
+      return [{heads: 1, size: width / 3, taps}];
+    }
     if (!isAttention(layer)) {
       return [];
     }
     const {heads, keyValueHeads, packed} = layer.getConfig() as Record<'heads' | 'keyValueHeads' | 'packed', number>;
-    const [shape] = [layer.inboundNodes[0]?.inputShapes ?? []].flat() as tf.Shape[];
-    const size = (shape?.[2] ?? 0) / (packed ? heads + 2 * keyValueHeads : heads);
-    return [{heads: keyValueHeads, size}];
+    return [{heads: keyValueHeads, size: width / (packed ? heads + 2 * keyValueHeads : heads)}];
   });
-  const cacheValues = (prefix: string, length: string) =>
-    caches.flatMap(({heads, size}, i) =>
-      ['key', 'value'].map(name => {
-        return {name: `${prefix}.${i}.${name}`, type: TYPE.float, shape: ['batch_size', heads, length, size]};
-      }),
+}
+
+/** Names, types and sizes as transformers.js has them: it makes the first cache of the sizes that are numbers. */
+function interfaceOf(model: tf.LayersModel, caches: readonly Cache[], positions: number, dataFile: string): Interface {
+  const sequence = ['batch_size', 'sequence_length'];
+  const cacheValues = (prefix: string, convolutionPrefix: string, length: string) =>
+    caches.flatMap(({heads, size, taps}, i) =>
+      taps === undefined
+        ? ['key', 'value'].map(name => {
+            return {name: `${prefix}.${i}.${name}`, type: TYPE.float, shape: ['batch_size', heads, length, size]};
+          })
+        : [{name: `${convolutionPrefix}.${i}`, type: TYPE.float, shape: ['batch_size', size, taps]}],
     );
   return {
     inputs: [
@@ -86,9 +111,9 @@ function interfaceOf(model: tf.LayersModel, positions: number, dataFile: string)
     more: {
       inputs: [
         {name: POSITIONS, type: TYPE.int64, shape: sequence},
-        ...cacheValues('past_key_values', 'past_sequence_length'),
+        ...cacheValues('past_key_values', 'past_conv', 'past_sequence_length'),
       ],
-      outputs: cacheValues('present', 'total_sequence_length'),
+      outputs: cacheValues('present', 'present_conv', 'total_sequence_length'),
     },
     dataFile,
   };

@@ -37,11 +37,11 @@ async function onnxFolder(
   const {torch_dtype: _type, ...config} = record.config as Record<string, unknown>;
   if (purpose.head === 'tokens' && architecture.takes === undefined && isDecoder(model)) {
     const {decoderFiles} = await import('./decoderFiles');
-    const {files, settings} = await decoderFiles(model, architecture.positions?.(hubConfig) ?? 0, options);
+    const {files, config: added} = await decoderFiles(model, architecture.positions?.(hubConfig) ?? 0, options);
     const {ends = [], template} = languageFacts(model);
     const {bos_token_id, pad_token_id} = config;
     return {
-      'config.json': configText({...config, 'transformers.js_config': settings}),
+      'config.json': configText({...config, ...added}),
       'generation_config.json': configText({bos_token_id, eos_token_id: ends, pad_token_id}),
       ...files,
       ...withTemplate(tokenizerTexts, template),
