@@ -35,6 +35,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       'sounds-page': 'tsx examples/shared/page/serve.ts sounds',
       whisper: 'tsx examples/whisper/train.ts',
       deploy: 'tsx examples/deploy/train.ts',
+      'deploy-page': 'tsx examples/shared/page/serve.ts deploy',
       federated: 'tsx examples/federated/run.ts',
       'federated-page': 'tsx examples/federated/serve.ts',
       cluster: 'tsx examples/cluster/run.ts',

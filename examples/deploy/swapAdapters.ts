@@ -21,15 +21,36 @@ interface Model {
   sessions: {model: Session};
 }
 
+/** A pipeline that generates text. */
+export interface Generator {
+  model: Model;
+  tokenizer: object;
+  (texts: readonly string[], options: object): Promise<[{generated_text: string}][]>;
+}
+
+/** Ends a text when it is told to. */
+export interface StoppingCriteria {
+  interrupt(): void;
+}
+
+interface StreamerOptions {
+  skip_prompt: boolean;
+  callback_function: (piece: string) => void;
+}
+
+interface PipelineOptions {
+  dtype: string;
+  device?: string;
+  progress_callback?: (progress: {status: string; file?: string; loaded?: number; total?: number}) => void;
+}
+
 /** What is used of transformers.js. */
 export interface TransformersJs {
-  env: object;
+  env: {backends: {onnx: {wasm: {wasmPaths?: string}}}};
   Tensor: TensorClass;
-  pipeline: (
-    task: string,
-    folder: string,
-    options: object,
-  ) => Promise<{model: Model} & ((texts: readonly string[], options: object) => Promise<[{generated_text: string}][]>)>;
+  pipeline: (task: string, folder: string, options: PipelineOptions) => Promise<Generator>;
+  InterruptableStoppingCriteria: new () => StoppingCriteria;
+  TextStreamer: new (tokenizer: object, options: StreamerOptions) => object;
 }
 
 /** Lets a loaded model switch adapters, as in docs/deploy.md. `use` makes the tensors of an adapter once. */

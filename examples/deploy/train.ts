@@ -7,38 +7,18 @@
  */
 import {mkdirSync, openAsBlob, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
-import {fileURLToPath, pathToFileURL} from 'node:url';
+import {pathToFileURL} from 'node:url';
 import {adamW, applyLoRA, compileModel, disposeModel, getAdapter, startWasm} from 'tfjs-lora';
 import {encodeChats, loadGGUF} from 'tfjs-lora/language';
 import {adaptONNX, toONNX} from 'tfjs-lora/onnx';
 import 'tfjs-lora/transformers';
-import {cached, install} from '../../scripts/graphModels/cache';
 import {smollm2} from '../../scripts/pretrained';
 import {SHORT, table} from '../shared/report';
+import {firstLine, FORMATS, HELD_OUT, MAX_TOKENS, promptOf, WORDS} from './data';
+import {OUTPUT, packed, transformersJs} from './files';
 import {type AdapterInputs, swapAdapters, type TransformersJs} from './swapAdapters';
 
-const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const QUICK = process.argv.includes('--quick');
-const WORDS = [
-  'apple',
-  'bread',
-  'cheese',
-  'coffee',
-  'eggs',
-  'garlic',
-  'honey',
-  'milk',
-  'onions',
-  'rice',
-  'salt',
-  'tea',
-];
-const HELD_OUT = ['butter', 'carrots', 'olive oil'];
-const FORMATS: Readonly<Record<string, (word: string) => string>> = {
-  JSON: word => ` {"buy": "${word}"}`,
-  HTML: word => ` <li>${word}</li>`,
-  Markdown: word => ` - [ ] ${word}`,
-};
 
 await startWasm();
 
@@ -55,7 +35,7 @@ let file = published;
 for (const [name, formatOf] of Object.entries(FORMATS)) {
   const model = applyLoRA(base, {rank: 8, alpha: 16, targets: [/[qv]_proj$/], seed: 1});
   compileModel(model, {optimizer: adamW({learningRate: 4e-3})});
-  const lines = WORDS.map(word => ({prompt: `${word} =>`, completion: formatOf(word)}));
+  const lines = WORDS.map(word => ({prompt: promptOf(word), completion: formatOf(word)}));
   const batches = await encodeChats(model, tokenizer, lines, {batchSize: 4, maxLength: 20, seed: 1});
   const {history} = await model.fitDataset(batches, {epochs: QUICK ? 1 : 5, verbose: 0});
   console.log(`${name}: loss ${(history.loss as number[]).at(-1)!.toFixed(2)}`);
@@ -65,34 +45,34 @@ for (const [name, formatOf] of Object.entries(FORMATS)) {
   disposeModel(model);
 }
 
-// 3. The folder with the adapted graph. Its data file, with all the weights, is that of the base.
-for (const [name, content] of Object.entries({...folder, [path]: file})) {
+// 3. The folder with the adapted graph. Its data file, with all the weights, is that of the base. The adapters are for
+//    the page.
+for (const [name, content] of Object.entries({...folder, [path]: file, 'adapters.json': packed(adapters)})) {
   mkdirSync(dirname(join(OUTPUT, name)), {recursive: true});
   writeFileSync(join(OUTPUT, name), content);
 }
 
 // 4. transformers.js loads it once. From here on, nothing is of this library.
-install(['@huggingface/transformers@4.3.2']);
-const entry = pathToFileURL(cached('@huggingface/transformers/dist/transformers.node.mjs')).href;
+const entry = pathToFileURL(join(transformersJs(), 'transformers.node.mjs')).href;
 const {env, pipeline, Tensor} = (await import(entry)) as TransformersJs;
 Object.assign(env, {allowRemoteModels: false, localModelPath: dirname(dirname(OUTPUT))});
 const generator = await pipeline('text-generation', 'deploy/output', {dtype: 'q4'});
 const {use} = swapAdapters(generator.model, Tensor);
 
 // 5. One base, three adapters, and none.
-const prompts = HELD_OUT.map(word => `${word} =>`);
+const prompts = HELD_OUT.map(promptOf);
 const rows = [];
 for (const name of ['none', ...Object.keys(adapters)]) {
   const start = performance.now();
   use(adapters[name] ?? null);
   const milliseconds = (performance.now() - start).toFixed(1);
-  const texts = await generator(prompts, {max_new_tokens: 12, do_sample: false, return_full_text: false});
+  const texts = await generator(prompts, {max_new_tokens: MAX_TOKENS, do_sample: false, return_full_text: false});
   const size = Object.values(adapters[name] ?? {}).reduce((sum, {data}) => sum + data.byteLength, 0);
   rows.push([
     name,
     (size / 1000).toFixed(0),
     milliseconds,
-    ...texts.map(([{generated_text: text}]) => firstLine(text)),
+    ...texts.map(([{generated_text: text}]) => firstLine(text).slice(0, 24)),
   ]);
 }
 console.log(`\n${table([['adapter', 'kB', 'switch, ms', ...HELD_OUT], ...rows])}\n`);
@@ -100,8 +80,4 @@ const [all, graph] = [folder[`${path}_data`]!.length, file.length];
 console.log(`The weights are ${(all / 1e6).toFixed(0)} MB, the graph ${(graph / 1e6).toFixed(1)} MB.`);
 if (QUICK) {
   console.log(SHORT);
-}
-
-function firstLine(text: string): string {
-  return text.trim().split('\n')[0]!.slice(0, 24);
 }

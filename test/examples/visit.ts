@@ -89,11 +89,13 @@ export function visitPage(example: string, {ready = 'Ready', models, browser, fo
  *
  * @param showError has the page say that something failed.
  * @param handled errors that the page is known to deal with.
+ * @param main the id of the button that the page is for.
  */
 export function testsOfEveryPage(
   visit: Visit,
   showError: () => Promise<void>,
   handled: (error: string) => boolean = () => false,
+  main = 'learn',
 ): void {
   test('every control is reached by keys, with a focus that can be seen', async () => {
     const {page} = visit;
@@ -110,7 +112,7 @@ export function testsOfEveryPage(
       });
       reached.set(id, outline);
     }
-    expect(enabled).toContain('learn');
+    expect(enabled).toContain(main);
     expect(enabled.map(id => [id, reached.get(id)])).toEqual(enabled.map(id => [id, 'solid']));
   });
 
@@ -119,12 +121,12 @@ export function testsOfEveryPage(
     await expectTidy(visit.page, look, visit.site.screenshots);
   });
 
-  test('on a phone, Train is within the first screen and a half', async () => {
+  test('on a phone, the main button is within the first screen and a half', async () => {
     await showAs(
       visit.page,
       LOOKS.find(({name}) => name === 'phone')!,
     );
-    const bottom = await visit.page.$eval('#learn', learn => learn.getBoundingClientRect().bottom + scrollY);
+    const bottom = await visit.page.$eval(`#${main}`, button => button.getBoundingClientRect().bottom + scrollY);
     expect(bottom).toBeLessThan(1.5 * 844);
   });
 
