@@ -22,8 +22,9 @@ export interface SwapCase {
 
 /** What a state of the switch does: none, one of two adapters, or none again. */
 interface State {
-  /** For the switch. */
-  milliseconds: number;
+  /** How long its tensors took to make, and how long a switch to them takes, in milliseconds. */
+  making: number;
+  switching: number;
   /** For each token that is generated, in the median. */
   perToken: number;
   /** How many logits have other bits than those of the file before, and how far they are from these at most. */
@@ -57,12 +58,13 @@ export async function run({device, name, dtype, adapters, prompts, count, ...pla
     return rows;
   };
   const states = [];
-  const add = async (model, milliseconds, before) => {
+  const add = async (model, before, [making, switching] = [0, 0]) => {
     const [logits, times] = [await logitsOf(model), []];
     const tokens = await generated(model, times);
     const differences = Array.from(before ?? logits, (value, i) => Math.abs(value - logits[i]));
     states.push({
-      milliseconds,
+      making,
+      switching,
       perToken: times.sort((a, b) => a - b)[times.length >> 1],
       changed: differences.filter(difference => difference !== 0).length,
       largest: differences.reduce((a, b) => Math.max(a, b), 0),
@@ -71,14 +73,19 @@ export async function run({device, name, dtype, adapters, prompts, count, ...pla
     return logits;
   };
   const base = await load(name);
-  const before = await add(base, 0);
+  const before = await add(base);
   await base.dispose();
   const model = await load(name + '-lora');
   const switches = swapAdapters(model);
-  for (const inputs of [null, ...valuesOf(adapters), null]) {
+  const timeUse = inputs => {
     const start = performance.now();
     switches.use(inputs);
-    await add(model, performance.now() - start, before);
+    return performance.now() - start;
+  };
+  for (const inputs of [null, ...valuesOf(adapters), null]) {
+    const making = timeUse(inputs);
+    switches.use(null);
+    await add(model, before, [making, timeUse(inputs)]);
   }
   await model.dispose();
   return states;
@@ -149,13 +156,12 @@ function report(name: string, states: readonly State[], expected: readonly numbe
   ];
   const count = before.tokens.reduce((sum, row) => sum + row.length, 0);
   const ratios = [first, second].map(({perToken}) => (perToken / before.perToken).toFixed(2)).join(' and ');
-  const times = states
-    .slice(1)
-    .map(({milliseconds}) => milliseconds.toFixed(2))
-    .join(', ');
+  const times = (of: 'making' | 'switching', timed: readonly State[]) =>
+    timed.map(state => state[of].toFixed(2)).join(', ');
   console.log(
     `${faults.length === 0 ? 'ok    ' : 'FAILED'} ${name}: ${count} tokens${expected.length > 0 ? ' as of PEFT' : ''}, ` +
-      `switches ${times} ms, time per token ${ratios} of the base's ${faults.join('; ')}`,
+      `tensors made in ${times('making', [first, second])} ms, switches ${times('switching', states.slice(1))} ms, ` +
+      `time per token ${ratios} of the base's ${faults.join('; ')}`,
   );
   return faults.length === 0 ? 0 : 1;
 }
