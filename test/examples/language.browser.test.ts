@@ -1,6 +1,6 @@
 import {copyFileSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {isTicket, makeOrders} from '../../examples/language/data';
+import {isTicket, makeOrders} from '../../examples/language/orders';
 import {askedAs, examplesIn, SAMPLES} from '../../examples/language/src/texts';
 import type {ChatRecord} from '../../src/extensions/records/chatRecords';
 import {loadAdapter} from '../../src';

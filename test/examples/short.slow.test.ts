@@ -6,7 +6,7 @@ const SHORT = Object.values(PROGRAMS.example!.commands)
   .filter(file => readFileSync(file, 'utf8').includes("includes('--quick')"));
 
 test('there are examples with a short form', () => {
-  expect(SHORT).toEqual(expect.arrayContaining(['examples/superres/train.ts', 'examples/methods/methods.ts']));
+  expect(SHORT).toEqual(expect.arrayContaining(['examples/superres/train.ts', 'examples/language/preferences.ts']));
 });
 
 test.each(SHORT)('the short form of %s says that its figures are not those to go by', file => {

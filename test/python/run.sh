@@ -15,3 +15,5 @@ minilm="$(npx tsx scripts/pretrained.ts minilm | tail -n 1)"
 "$venv/bin/python" test/python/make_minilm.py "$minilm" "$out/expected"
 npx tsx test/python/exportTransformers.ts "$out/expected" "$out/trained"
 "$venv/bin/python" test/python/check_transformers.py "$out/trained" test/fixtures/transformers "$minilm"
+
+npx tsx test/python/cluster.ts "$venv" "$out"

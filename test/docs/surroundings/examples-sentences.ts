@@ -1,6 +1,8 @@
 import {files as filesOfPage, url} from './transformers';
 
 export const folder = url;
-export const sentences = ['the cat sat', 'a dog slept'];
-export const groups = [0, 1];
+export const texts = [
+  {text: 'the cat sat', label: 0},
+  {text: 'a dog slept', label: 1},
+];
 export const files = () => filesOfPage();

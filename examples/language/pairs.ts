@@ -1,3 +1,5 @@
+import type {GenerateOptions} from 'tfjs-lora/language';
+import {countWords} from '../rewards/rules';
 import {shuffled} from '../shared/random';
 
 /** A question with a short and a long answer. Both are correct; the short one is preferred. */
@@ -93,7 +95,7 @@ const MAX_WORDS = 8;
 /** The rule: one sentence of at most eight words that does not begin by repeating the question, as in "A fox is". */
 export function isShort(answer: string): boolean {
   const text = answer.trim();
-  return text.split(/\s+/).length <= MAX_WORDS && /^[^.]+\.$/.test(text) && !/^\w+ \w+ is\b/.test(text);
+  return countWords(text) <= MAX_WORDS && /^[^.]+\.$/.test(text) && !/^\w+ \w+ is\b/.test(text);
 }
 
 /** Training and held-out pairs, in the same order in each run. */
@@ -104,6 +106,19 @@ export function makePairs({train, test}: {train: number; test: number}): {train:
     rejected: ` ${thing[0]!.toUpperCase()}${thing.slice(1)} is ${definition} that ${detail}.`,
   }));
   return {train: pairs.slice(0, train), test: pairs.slice(-test)};
+}
+
+/** A batch is four questions, or four pairs of answers. */
+export const BATCHES = {batchSize: 4, maxLength: 48};
+
+/** The answers as a log may have them: of every two questions, one has a short and one a long answer. */
+export function mixedAnswers(pairs: readonly Pair[]): {prompt: string; completion: string}[] {
+  return pairs.map(({prompt, chosen, rejected}, i) => ({prompt, completion: i % 2 === 0 ? chosen : rejected}));
+}
+
+/** What `generateTexts` takes, to answer the questions. A longer answer is cut off, and does not follow the rule. */
+export function asked(pairs: readonly Pair[]): [prompts: string[], options: GenerateOptions] {
+  return [pairs.map(({prompt}) => prompt), {maxTokens: 24, stop: ['\n']}];
 }
 
 /** Ordinary text, to see whether the model still predicts it as well as before. */
