@@ -1,4 +1,4 @@
-import {fetched} from '../../shared/page/engine';
+import {fetched} from '../../shared/page/fetched';
 import {firstLine, MAX_TOKENS, promptOf} from '../data';
 import {
   type AdapterInputs,
@@ -18,7 +18,7 @@ interface Opened {
   use: (inputs: AdapterInputs | null) => void;
 }
 
-/** Runs one model with several adapters in transformers.js. Only opening an adapter's file loads tfjs-lora. */
+/** Runs one model with several adapters in transformers.js. Only opening an adapter's file loads TensorFlow.js. */
 export class DeployEngine {
   private opened: Opened | undefined;
   private graph = '';

@@ -124,7 +124,7 @@ page([
     ),
     help(
       'For example one that the page of the language example has trained on your texts, with the same base and the ' +
-        'same <code>=&gt;</code> after the text. Only then does this page load tfjs-lora.',
+        'same <code>=&gt;</code> after the text. Only then does this page load TensorFlow.js.',
     ),
   ),
 ]);

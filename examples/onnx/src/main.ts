@@ -2,7 +2,7 @@ import packed from 'virtual:lines';
 import {make, percent} from '../../shared/dom';
 import {download} from '../../shared/files';
 import {button, dropZone, help, liveNote, NumberField, page, row, step, trainStep} from '../../shared/page/controls';
-import {fetched} from '../../shared/page/engine';
+import {fetched} from '../../shared/page/fetched';
 import {interval, INTERVAL_HELP} from '../../shared/page/results';
 import {Store} from '../../shared/page/store';
 import {onChange, say, show, showStep, undoButton, work} from '../../shared/page/work';

@@ -12,7 +12,8 @@ import {
 } from 'tfjs-lora';
 import {embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import {counted} from '../../shared/counted';
-import {AdapterEngine, fetched} from '../../shared/page/engine';
+import {AdapterEngine} from '../../shared/page/engine';
+import {fetched} from '../../shared/page/fetched';
 import type {Size} from '../../shared/page/results';
 import {startWasm} from '../../shared/wasm';
 import {inPlane} from './plane';

@@ -24,12 +24,3 @@ export abstract class AdapterEngine<News> {
     return Promise.resolve();
   }
 }
-
-/** Fetches a file. @throws Error for the visitor if it is not there. */
-export async function fetched(url: string): Promise<Response> {
-  const response = await fetch(url);
-  if (!response.ok) {
-    throw new Error(`The model could not be loaded: ${response.url} answers ${response.status}.`);
-  }
-  return response;
-}

@@ -16,7 +16,7 @@ import {
   step,
   trainStep,
 } from '../../shared/page/controls';
-import {fetched} from '../../shared/page/engine';
+import {fetched} from '../../shared/page/fetched';
 import {accuracyText, INTERVAL_HELP} from '../../shared/page/results';
 import {type SampleClass, Samples} from '../../shared/page/samples';
 import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
