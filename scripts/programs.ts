@@ -12,7 +12,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
     commands: {
       layers: 'tsx examples/layers/train.ts',
       superres: 'tsx examples/superres/train.ts',
-      browser: 'tsx examples/browser/serve.ts',
+      browser: 'tsx examples/shared/page/serve.ts browser',
       pictures: 'tsx examples/pictures/train.ts',
       'pictures-page': 'tsx examples/shared/page/serve.ts pictures',
       swap: 'tsx examples/swap/swap.ts',

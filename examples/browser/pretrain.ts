@@ -11,8 +11,8 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {fileHandler} from 'tfjs-lora';
 import {digitReader} from './model';
-import {HELD_OUT, KNOWN_DIGITS, type LabelledImages, NEW_DIGITS, PIXELS, TRAINING} from './src/format';
-import {classTensor, imageTensor, seededRandom, shuffledAndShifted} from './src/worker/images';
+import {HELD_OUT, KNOWN_DIGITS, NEW_DIGITS, PIXELS, TRAINING} from './src/format';
+import {classTensor, imageTensor, type LabelledImages, seededRandom, shuffledAndShifted} from './src/images';
 
 const EPOCHS = 8;
 /** Images of each known digit: to train on, and to test on. */

@@ -10,9 +10,3 @@ export const NEW_DIGITS = [5, 6, 7, 8, 9];
 export const TRAINING = 100;
 /** Held-out images of each new digit. */
 export const HELD_OUT = 40;
-
-/** Images with their class indices. */
-export interface LabelledImages {
-  images: Uint8Array[];
-  classes: number[];
-}

@@ -1,363 +1,355 @@
-import {NEW_DIGITS} from './format';
-import {rememberBackend, rememberedBackend} from './page/backendChoice';
-import {Charts} from './page/charts';
-import {byId, numberIn, percent, wholeNumberIn} from '../../shared/dom';
-import {download, onFiles} from '../../shared/files';
-import {History} from '../../shared/history';
+import {make} from '../../shared/dom';
+import {download} from '../../shared/files';
 import {Kept} from '../../shared/kept';
-import {hideMessage, showMessage} from '../../shared/message';
+import {
+  button,
+  choice,
+  dropZone,
+  help,
+  labelled,
+  note,
+  NumberField,
+  page,
+  row,
+  step,
+  trainStep,
+} from '../../shared/page/controls';
+import {accuracyText, INTERVAL_HELP} from '../../shared/page/results';
+import {type SampleClass, Samples} from '../../shared/page/samples';
+import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
+import {Store} from '../../shared/page/store';
+import {showChances, table} from '../../shared/page/tables';
+import {isBusy, onChange, showStep, undoButton, work} from '../../shared/page/work';
+import {Plot, type Point} from '../../shared/plot';
 import {remote} from '../../shared/worker';
-import {DigitImages} from './page/digits';
-import {showAccuracy, showAdapter, showEnd, showLeftOut, showProgress, showStart} from './page/figures';
-import {LabelList} from './page/labelList';
-import {Pad} from './page/pad';
-import {Predictions} from './page/predictions';
-import {type Collection, Samples} from './page/samples';
-import type {AdapterState, Backend, Divergence, Engine, Progress, Settings} from './protocol';
+import type {Backend, DigitEngine, News} from './engine';
+import {HELD_OUT, KNOWN_DIGITS, NEW_DIGITS, PIXELS, SIDE, TRAINING} from './format';
+import {pictureOf} from './image';
+import {Pad} from './pad';
 
-const charts = new Charts(byId('loss-chart'), byId('accuracy-chart'), byId('rates-chart'));
-const worker = new Worker(new URL('worker/index.ts', import.meta.url), {type: 'module'});
-const client = remote<Engine, Progress>(worker, progress => {
-  showProgress(progress);
-  charts.add(progress);
-  if (progress.kind === 'epoch') {
-    predictions.refresh();
-  }
+type Classes = readonly SampleClass<Uint8Array>[];
+
+/** What was learned, and the names of the classes. */
+interface Learned {
+  adapter: Blob;
+  names: readonly string[];
+}
+
+interface State {
+  classes: Classes;
+  learned: Learned | null;
+  backend: Backend;
+  /** The losses of the training that the adapter comes from. */
+  losses: readonly Point[];
+  /** The rows of the table of trainings. */
+  trainings: readonly (readonly string[])[];
+}
+
+type KeptState = Pick<State, 'classes' | 'learned' | 'backend'>;
+
+/** How many images of a digit are in its class. The held-out ones of the file are to try. */
+const EXAMPLE = 45;
+/** For a model this small, wasm is the best default, because it needs no warm-up. */
+const PREFERRED: readonly Backend[] = ['wasm', 'webgl', 'webgpu', 'cpu'];
+const MODEL = new URL('model/model.json', location.href).href;
+
+/** Images of each new digit, in the order of the file. */
+let digits: Uint8Array[][] = [];
+let losses: Point[] = [];
+let tried = 0;
+
+const engine = remote<DigitEngine, News>(new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}), news => {
+  showStep(news);
+  losses = [...losses, {x: news.step, y: news.loss}];
+  showLosses(losses);
 });
-const labelList = new LabelList(byId('labels'));
-const history = new History(byId('undo'));
-const keptSamples = new Kept<Collection>('digit-reader-samples');
-const samples = new Samples(NEW_DIGITS.map(String), {
-  before: rememberSamples,
-  change: () => {
-    showSamples();
-    void keptSamples.write(samples.collection);
+const kept = new Kept<KeptState>('digit classes');
+const store = new Store<State, KeptState>(
+  {classes: [], learned: null, backend: 'wasm', losses: [], trainings: []},
+  {
+    keep: {
+      ...{in: kept, names: ['classes', 'learned', 'backend']},
+      of: ({classes, learned, backend}) => ({classes, learned, backend}),
+    },
+    settle,
   },
-  rename: renameLabel,
+);
+const backendChoice = choice('backend', {webgpu: 'webgpu', webgl: 'webgl', wasm: 'wasm', cpu: 'cpu'});
+const epochs = new NumberField('epochs', 'Epochs', {value: 10, max: 100, describedBy: 'train-help'});
+const rate = new NumberField('rate', 'Learning rate', {
+  ...{value: 0.008, min: 0.00001, max: 1, step: 0.00001},
+  describedBy: 'train-help',
 });
-const predictions = new Predictions(client, () => adapter?.labels ?? samples.labels.map(({name}) => name));
-const pad = new Pad(byId('pad'), image => {
-  byId('pad-hint').hidden = image !== null;
-  byId('pad-note').textContent = '';
-  predictions.show(image);
-  showState();
+const lossPlace = make('div', {id: 'loss', className: 'chart'});
+const ratesPlace = make('div', {id: 'rates', className: 'chart'});
+const lossPlot = new Plot(lossPlace, {title: 'Loss after each step', xLabel: 'step'});
+const ratesPlot = new Plot(ratesPlace, {
+  ...{title: 'Loss at each learning rate', xLabel: 'learning rate'},
+  xText: exponent => `1e${exponent}`,
 });
+const rates = make('figure', {hidden: true}, make('figcaption', {}, 'Loss at each learning rate'), ratesPlace);
+const canvas = make('canvas', {
+  ...{id: 'pad', width: 280, height: 280, role: 'img'},
+  ariaLabel: 'Drawing area: draw a symbol with mouse, pen, or finger',
+});
+const pad = new Pad(canvas, () => {
+  tryNote.textContent = '';
+  void look();
+});
+const tryNote = make('p', {id: 'try-note', className: 'note', role: 'status'});
+const strength = make('input', {id: 'strength', type: 'range', min: '0', max: '1.5', step: '0.05', value: '1'});
+const ofBase = make('div', {id: 'base'});
+const ofAdapted = make('div', {id: 'adapted'});
+const hasLearned = () => store.state.learned !== null;
 
-let digits: DigitImages;
-let backend: Backend = 'cpu';
-let baseParameters = 0;
-let adapter: AdapterState | null = null;
-/** What the worker is doing, if it must not be interrupted. */
-let activity: 'starting' | 'training' | 'working' | null = 'starting';
-
-/** Shows the samples. */
-function showSamples(): void {
-  labelList.show(samples);
-  showLeftOut(null);
-  byId('add-drawing').textContent = `Add drawing to “${samples.selected.name}”`;
-  predictions.refresh();
-  showState();
-}
-
-/** Renames a label of the adapter too, if it has learned that one. */
-function renameLabel(from: string, to: string): void {
-  if (adapter?.labels.includes(from)) {
-    void alone('working', async () => setAdapter(await client.renameLabel(from, to)));
-  }
-}
-
-/** Lets the visitor undo what is about to happen to the samples. */
-function rememberSamples(what: string): void {
-  const {collection} = samples;
-  history.add(what, () => {
-    const present = samples.labels.map(({name}) => name);
-    samples.restore(collection);
-    // A renamed label has another name at the same place.
-    const names = collection.labels.map(({name}) => name);
-    const at = names.findIndex((name, i) => name !== present[i]);
-    if (at >= 0 && names.length === present.length) {
-      renameLabel(present[at]!, names[at]!);
-    }
-  });
-}
-
-/** Returns a function that restores the current adapter. Call it before the adapter is replaced. */
-async function wayBack(): Promise<() => Promise<void>> {
-  const file = adapter === null ? null : await client.adapterFile();
-  return () =>
-    alone('working', async () => {
-      if (file === null) {
-        await client.forget();
-        setAdapter(null);
-      } else {
-        setAdapter(await client.openAdapter([new File([file.content], file.name)]));
+const samples = new Samples<Uint8Array>({
+  ...{things: 'images', needed: 3, advised: 20},
+  classes: () => store.state.classes,
+  change: (what, classes, said) => {
+    store.change(what, {classes});
+    return said;
+  },
+  record: {
+    label: 'Add drawing',
+    start: async (_, add) => {
+      const {image} = pad;
+      if (image === null) {
+        throw new Error('Draw a symbol first.');
       }
-      showAccuracy(null);
-      showEnd(file === null ? 'Not trained yet.' : 'The previous adapter is restored.');
-    });
+      const said = await add([image]);
+      pad.clear();
+      return said;
+    },
+  },
+  restore: () => {
+    store.change('example restored', {classes: example()});
+    return 'The example is restored. Undo restores your classes.';
+  },
+  clear: () => {
+    store.change('classes removed', {classes: []});
+    return Promise.resolve('All classes are removed. Undo restores them.');
+  },
+  draw: (image, {name, number, isHeldOut, remove}) => {
+    const label = `Remove image ${number} of ${name}${isHeldOut ? ', which is held out' : ''}`;
+    const small = make('canvas', {width: SIDE, height: SIDE});
+    small.getContext('2d')!.putImageData(pictureOf(image), 0, 0);
+    const className = isHeldOut ? 'held' : '';
+    return make('button', {type: 'button', className, title: label, ariaLabel: label, onclick: remove}, small);
+  },
+});
+
+function example(): Classes {
+  return digits.map((images, i) => ({name: String(NEW_DIGITS[i]), samples: images.slice(0, EXAMPLE)}));
 }
 
-function setAdapter(value: AdapterState | null): void {
-  adapter = value;
-  showAdapter(adapter, baseParameters);
+function imagesOfClasses(): (readonly Uint8Array[])[] {
+  return store.state.classes.map(own => own.samples);
 }
 
-/** Enables the controls that make sense now. */
-function showState(): void {
-  const {labels, samples: collected} = samples.forTraining();
-  const further = adapter !== null && adapter.labels.join('\n') === labels.join('\n');
-  byId('train').textContent = further ? 'Train further' : 'Train';
-  const ready = activity !== 'starting';
-  const idle = activity === null;
-  const enabled: Record<string, boolean> = {
-    clear: pad.image !== null,
-    unseen: ready,
-    'add-drawing': pad.image !== null,
-    'label-fields': activity !== 'training',
-    'add-label': activity !== 'training' && samples.canAddLabel,
-    take: ready,
-    'clear-samples': collected.images.length > 0,
-    train: idle && labels.length >= 2,
-    'find-rate': idle && labels.length >= 2,
-    'leave-out': idle && labels.length >= 2,
-    stop: activity === 'training',
-    backend: idle,
-    on: idle && adapter !== null,
-    strength: idle && adapter !== null && byId<HTMLInputElement>('on').checked,
-    file: idle,
-    'download-adapter': idle && adapter !== null,
-    'download-model': idle && adapter !== null && byId<HTMLInputElement>('on').checked,
-    forget: idle && adapter !== null,
-  };
-  for (const [id, isEnabled] of Object.entries(enabled)) {
-    byId<HTMLButtonElement>(id).disabled = !isEnabled;
-  }
-  byId('train-note').hidden = labels.length >= 2;
-  history.allow(idle);
+async function loadDigits(): Promise<Uint8Array[][]> {
+  const {body} = await fetch('samples.bin');
+  const unpacked = new Response(body!.pipeThrough(new DecompressionStream('deflate')));
+  const bytes = new Uint8Array(await unpacked.arrayBuffer());
+  const each = TRAINING + HELD_OUT;
+  const image = (digit: number, i: number) => bytes.slice((digit * each + i) * PIXELS, (digit * each + i + 1) * PIXELS);
+  return NEW_DIGITS.map((_, digit) => Array.from({length: each}, (_, i) => image(digit, i)));
 }
 
-/** Does something with the worker that must not be interrupted, and shows an error if it fails. */
-async function alone(what: 'training' | 'working', work: () => Promise<void>): Promise<void> {
-  activity = what;
-  hideMessage();
-  showState();
-  try {
-    await work();
-  } catch (error) {
-    showMessage((error as Error).message, 'fault');
-  } finally {
-    activity = null;
-    showState();
-    predictions.refresh();
+/** Gives the engine the adapter of the page. */
+async function settle({learned: former}: Pick<State, 'learned'>): Promise<void> {
+  const {learned} = store.state;
+  if (learned !== former) {
+    await (learned === null ? engine.forget() : engine.open(new File([learned.adapter], 'digits.safetensors')));
   }
 }
 
-function settings(): Settings {
-  return {epochs: wholeNumberIn(byId('epochs')), learningRate: numberIn(byId('rate'))};
+async function start(): Promise<string> {
+  digits = await loadDigits();
+  const [restored, backends] = [await kept.read(), await engine.backends()];
+  [...backendChoice.options]
+    .filter(({value}) => !backends.includes(value as Backend))
+    .forEach(option => option.remove());
+  const wished = restored === null ? PREFERRED : [restored.backend, ...PREFERRED];
+  const backend = wished.find(name => backends.includes(name))!;
+  backendChoice.value = backend;
+  store.set({classes: restored?.classes ?? example(), learned: restored?.learned ?? null, backend});
+  await engine.start(MODEL, backend);
+  await settle({learned: null});
+  tryNew();
+  return hasLearned() ? 'Ready. Your previous adapter is restored.' : 'Ready.';
 }
 
-function train(): Promise<void> {
-  return alone('training', async () => {
-    const {labels, samples: images} = samples.forTraining();
-    const before = adapter;
-    const goBack = await wayBack();
-    charts.reset();
-    showStart();
-    const job = {labels, samples: images, heldOut: digits.heldOut(labels), ...settings()};
-    const {adapter: trained, stopped, diverged, heldOutAccuracy} = await client.train(job);
-    setAdapter(trained);
-    history.add('training', goBack);
-    if (diverged !== null) {
-      sayDiverged(diverged, job.learningRate);
-      return;
-    }
-    const read =
-      heldOutAccuracy === null
-        ? ''
-        : ` Accuracy on ${job.heldOut.images.length} held-out digits: ${percent(heldOutAccuracy)}.`;
-    const kept = trained.kept ? '' : ' This browser does not keep the adapter when you reload the page: download it.';
-    const replaced =
-      before === null || before.labels.join('\n') === labels.join('\n')
-        ? ''
-        : ` The labels have changed, so a new adapter was trained. Undo restores the one for ${before.labels.join(', ')}.`;
-    showEnd(`${stopped ? 'Stopped.' : 'Done.'}${read}${kept}${replaced}`);
+async function useBackend(): Promise<string> {
+  const backend = backendChoice.value as Backend;
+  await engine.start(MODEL, backend);
+  store.set({backend});
+  await settle({learned: null});
+  return 'Ready.';
+}
+
+async function train(): Promise<string> {
+  const {classes, trainings} = store.state;
+  [losses, rates.hidden] = [[], true];
+  const {count, right, seconds, parameters, isStopped} = await engine.learn(imagesOfClasses(), {
+    ...{epochs: epochs.value, rate: rate.value},
   });
+  const accuracy = accuracyText(right, count);
+  const learned = {adapter: await engine.file(), names: classes.map(({name}) => name)};
+  const training = [String(rate.value), accuracy, parameters.toLocaleString('en'), seconds.toFixed(1)];
+  store.change('training', {learned, losses, trainings: [...trainings, training]});
+  return `${isStopped ? 'Stopped' : 'Trained'}. Accuracy on ${count} held-out images: ${accuracy}.`;
 }
 
-function sayDiverged({from, to}: Divergence, rate: number): void {
-  const isHigher = !(to <= 1.5 * from);
-  const end = Number.isNaN(to) ? 'became NaN' : `ended at ${to.toFixed(2)}`;
-  showEnd(isHigher ? 'Stopped: the loss increased.' : 'Stopped: the adapter is no better than guessing.');
-  showMessage(
-    `Training ${isHigher ? 'diverged' : 'did not help'}: the loss started at ${from.toFixed(2)} and ${end}. ` +
-      `Go back, and use a learning rate below ${rate}.`,
-    'fault',
-    {text: 'Go back', act: () => history.undo()},
-  );
-}
-
-/** Shows how many samples are read by adapters that were trained without them. */
-function leaveOut(): Promise<void> {
-  return alone('training', async () => {
-    const {labels, samples: images} = samples.forTraining();
-    showStart();
-    const result = await client.leaveOut({labels, samples: images, ...settings()});
-    if (result.stopped) {
-      showEnd('Stopped.');
-      return;
-    }
-    showLeftOut(result);
-    const {right, judged} = result;
-    const alone = images.images.length - judged;
-    const single = alone === 0 ? '' : ` ${alone} were not tested: they are the only samples of their labels.`;
-    showEnd(`${right} of ${judged} samples are read by an adapter that was trained without them.${single}`);
-  });
-}
-
-function findRate(): Promise<void> {
-  return alone('working', async () => {
-    const {labels, samples: images} = samples.forTraining();
-    const {curve, suggestion} = await client.tryRates({labels, samples: images});
-    byId('rates').hidden = false;
-    byId('rates-text').textContent =
-      suggestion === null
-        ? 'No suggestion: at no rate does the loss fall by more than its noise. More training will not help much.'
-        : `The loss falls fastest at ${suggestion.toPrecision(2)}.`;
-    charts.showRates(curve);
-  });
-}
-
-function takeSamples(): void {
-  const count = wholeNumberIn(byId('count'));
-  const present = samples.forTraining().samples.images;
-  const taken = samples.take(NEW_DIGITS.map(String), name => digits.take(Number(name), count, present));
-  if (taken === 0) {
-    showMessage('All sample images have been added already.');
+async function findRate(): Promise<string> {
+  const {curve, suggestion} = await engine.tryRates(imagesOfClasses());
+  rates.hidden = false;
+  ratesPlot.show([{name: 'loss', points: curve}]);
+  if (suggestion === undefined) {
+    return 'The loss falls at none of the rates by more than its noise.';
   }
+  rate.input.valueAsNumber = Number(suggestion.toPrecision(2));
+  return `The loss falls fastest at ${rate.value}, which is now the learning rate.`;
 }
 
-function openFiles(files: File[]): void {
-  if (activity !== null) {
-    showMessage('Wait until training has finished, then drop the file again.', 'fault');
+/** Puts an image on the pad that nobody trains on, another one each time. */
+function tryNew(): void {
+  const digit = tried % NEW_DIGITS.length;
+  pad.show(digits[digit]![TRAINING + (Math.floor(tried / NEW_DIGITS.length) % HELD_OUT)]!);
+  tried++;
+  tryNote.textContent = `This ${NEW_DIGITS[digit]} is not used for training.`;
+}
+
+let isLooking = false;
+let hasChanged = false;
+
+/** Shows what both models see in the drawing, soon: the pad has news more often than they answer. */
+async function look(): Promise<void> {
+  hasChanged = true;
+  if (isLooking || isBusy()) {
     return;
   }
-  void alone('working', async () => {
-    const {collection} = samples;
-    const goBack = await wayBack();
-    const opened = await client.openAdapter(files);
-    setAdapter(opened);
-    samples.setLabels(opened.labels);
-    history.add('file opened', () => {
-      samples.restore(collection);
-      return goBack();
-    });
-    showAccuracy(null);
-    showEnd('Adapter loaded from a file.');
-    showMessage(`Loaded ${files[0]!.name}. Its labels: ${opened.labels.join(', ')}.`, 'news', {
-      text: 'Undo',
-      act: () => history.undo(),
-    });
-  });
+  isLooking = true;
+  while (hasChanged && !isBusy()) {
+    hasChanged = false;
+    const {image} = pad;
+    const names = store.state.learned?.names ?? store.state.classes.map(({name}) => name);
+    const seen = image === null ? null : await engine.look(image, strength.valueAsNumber);
+    showChances(ofBase, KNOWN_DIGITS.map(String), seen?.base ?? KNOWN_DIGITS.map(() => 0));
+    showChances(ofAdapted, names, seen?.adapted ?? names.map(() => 0));
+  }
+  isLooking = false;
 }
 
-function showBackend(value: Backend): void {
-  backend = value;
-  byId<HTMLSelectElement>('backend').value = value;
+/** Opens an adapter. If it has as many classes as the page, it is assumed to have their names. */
+async function open(file: File): Promise<string> {
+  const count = await engine.open(file);
+  const own = store.state.classes.map(({name}) => name);
+  const names = own.length === count ? own : Array.from({length: count}, (_, i) => `symbol ${i + 1}`);
+  store.change('file opened', {learned: {adapter: file, names}});
+  return `Opened ${file.name}.`;
 }
 
-/** Tells the worker the strength of the adapter. */
-function setStrength(): void {
-  const isOn = byId<HTMLInputElement>('on').checked;
-  const {valueAsNumber} = byId<HTMLInputElement>('strength');
-  byId('strength-value').textContent = valueAsNumber.toFixed(2);
-  void client.setStrength(isOn ? valueAsNumber : null);
-  predictions.refresh();
-  showState();
+async function forget(): Promise<string> {
+  await engine.forget();
+  store.change('adapter forgotten', {learned: null, losses: []});
+  return FORGOTTEN;
 }
 
-function onClick(id: string, action: () => unknown): void {
-  byId(id).addEventListener('click', () => void action());
+function showLosses(points: readonly Point[]): void {
+  lossPlot.show(points.length === 0 ? [] : [{name: 'loss', points}]);
 }
 
-onClick('clear', () => pad.clear());
-function showUnseen(): void {
-  const {digit, image} = digits.unseen();
-  pad.show(image);
-  byId('pad-note').textContent = `This ${digit} is not used for training.`;
-}
+onChange(() => showLosses(isBusy() ? losses : store.state.losses));
+onChange(() => void look());
+backendChoice.addEventListener('change', () => void work(useBackend));
+strength.addEventListener('input', () => void look());
 
-onClick('unseen', showUnseen);
-onClick('add-label', () => {
-  samples.addLabel();
-  labelList.edit(samples.selected);
-});
-onClick('add-drawing', () => {
-  samples.add(pad.image!);
-  pad.clear();
-});
-onClick('take', takeSamples);
-onClick('clear-samples', () => samples.clear());
-onClick('train', train);
-onClick('find-rate', findRate);
-onClick('leave-out', leaveOut);
-onClick('stop', () => client.stop());
-onClick('download-adapter', () => alone('working', async () => download(await client.adapterFile())));
-onClick('download-model', () => alone('working', async () => download(...(await client.mergedFiles()))));
-onClick('forget', () =>
-  alone('working', async () => {
-    const goBack = await wayBack();
-    await client.forget();
-    setAdapter(null);
-    history.add('adapter forgotten', goBack);
-    showAccuracy(null);
-    showEnd('Adapter removed. Undo restores it until you reload the page.');
-  }),
+page(
+  [
+    step(
+      'collect',
+      'Symbols',
+      note(
+        'Draw a symbol and add it to a class, or make a class for it. Click an image to remove it. Every third image of ' +
+          'a class is held out to measure accuracy, and has a dashed border.',
+      ),
+      make(
+        'div',
+        {className: 'drawing'},
+        canvas,
+        make(
+          'div',
+          {},
+          row(
+            button('Clear', () => pad.clear(), {id: 'clear-pad'}),
+            button('Try a new digit', tryNew, {id: 'unseen'}),
+          ),
+          tryNote,
+        ),
+      ),
+      store.keptNote,
+      ...samples.elements,
+    ),
+    trainStep(
+      {
+        fields: [epochs.field, rate.field],
+        help:
+          'An epoch is one pass over all images. The learning rate says how far each step changes the adapter. ' +
+          `<em>Find a rate</em> tries a hundred rates and sets the field. ${INTERVAL_HELP}`,
+        missing: () => samples.missing(),
+        train: () => work(train),
+        stop: () => engine.stop(),
+      },
+      row(button('Find a rate', () => work(findRate), {id: 'find-rate', when: () => samples.missing() === ''})),
+      table('results', {
+        label: 'Trainings',
+        columns: () => ['Learning rate', 'Held-out accuracy', 'Parameters', 'Seconds'],
+        rows: () => store.state.trainings,
+      }),
+      make('figure', {}, make('figcaption', {}, 'Loss after each step'), lossPlace),
+      rates,
+    ),
+    step(
+      'try',
+      'What both models see',
+      help('The base knows 0–4 only. Strength scales the adapter in all layers but the last.'),
+      labelled('Strength', strength),
+      make(
+        'div',
+        {className: 'columns'},
+        make('div', {}, make('h3', {}, 'Base model'), ofBase),
+        make('div', {}, make('h3', {}, 'Adapted model'), ofAdapted),
+      ),
+    ),
+    saveStep(
+      {
+        name: 'digits',
+        adapter: () => store.state.learned?.adapter ?? null,
+        forget,
+        others: {
+          'save-model': [
+            'Download model',
+            async () => {
+              download(...(await engine.merged(strength.valueAsNumber)));
+              return 'Downloaded two files. Load them with tf.loadLayersModel.';
+            },
+          ],
+        },
+        about:
+          'The adapter is a small file that needs the base model. The model has the adapter merged at this strength: two ' +
+          'files for <code>tf.loadLayersModel</code>. This browser keeps classes and adapter, and restores them when ' +
+          'you reload the page.',
+      },
+      dropZone(
+        'files',
+        '<strong>Drop an adapter anywhere</strong>, or choose one',
+        {accept: '.safetensors'},
+        ([file]) => work(() => open(file!)),
+      ),
+    ),
+  ],
+  undoButton,
+  labelled('Backend', backendChoice),
 );
-byId('on').addEventListener('change', setStrength);
-byId('strength').addEventListener('input', setStrength);
-byId<HTMLSelectElement>('backend').addEventListener('change', ({target}) => {
-  const select = target as HTMLSelectElement;
-  const wished = select.value as Backend;
-  select.value = backend; // until the models are there
-  void alone('working', async () => {
-    await client.useBackend(wished);
-    showBackend(wished);
-    rememberBackend(wished);
-  });
-});
-onFiles(byId('file'), byId('drop'), openFiles);
 
-async function start(): Promise<void> {
-  const [started, images, collection] = await Promise.all([
-    client.start(new URL('model/model.json', document.baseURI).href, rememberedBackend()),
-    DigitImages.load('samples.bin'),
-    keptSamples.read(),
-  ]);
-  digits = images;
-  baseParameters = started.baseParameters;
-  byId('backend').replaceChildren(...started.backends.map(name => new Option(name, name)));
-  showBackend(started.backend);
-  setAdapter(started.adapter);
-  if (collection !== null) {
-    samples.restore(collection);
-  } else if (started.adapter !== null) {
-    samples.setLabels(started.adapter.labels);
-  } else {
-    // Opens with something to train on.
-    samples.take(NEW_DIGITS.map(String), name => digits.take(Number(name), wholeNumberIn(byId('count')), []));
-    history.clear();
-  }
-  if (started.adapter !== null) {
-    showEnd('Your previous adapter is restored.');
-  }
-  if (started.fault !== null) {
-    showMessage(`The adapter that this browser kept could not be loaded: ${started.fault}`, 'fault');
-  }
-  activity = null;
-  showUnseen();
-}
-
-addEventListener('unhandledrejection', ({reason}) => showMessage((reason as Error).message, 'fault'));
-showSamples();
-setStrength();
-start().catch((error: unknown) => showMessage(`The page could not start: ${(error as Error).message}`, 'fault'));
+void work(start);

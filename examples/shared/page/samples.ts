@@ -13,8 +13,8 @@ export interface SampleClass<T> {
 interface Collecting<T> {
   /** What a class has, in the plural: "images". */
   things: string;
-  /** The files that are taken. */
-  accept: string;
+  /** The files that are taken, if any. */
+  accept?: string;
   /** How many a class needs, and how many are recommended. */
   needed: number;
   advised: number;
@@ -22,7 +22,7 @@ interface Collecting<T> {
   /** Changes the classes, lets the visitor undo that, and returns what to say. */
   change: (what: string, classes: readonly SampleClass<T>[], said: string) => Promise<string> | string;
   /** Reads samples from files. */
-  read: (files: readonly File[]) => Promise<readonly T[]>;
+  read?: (files: readonly File[]) => Promise<readonly T[]>;
   /** Draws a sample. */
   draw: (sample: T, place: SamplePlace) => HTMLElement;
   /** What else adds samples to a class, and the label of its button. */
@@ -120,10 +120,7 @@ export class Samples<T> {
   }
 
   private cardOf({name, samples}: SampleClass<T>): HTMLElement {
-    const {accept, things, read, draw, record, fixed, classes} = this.collecting;
-    const take = (files: Iterable<File>) => void work(async () => this.add(name, await read([...files])));
-    const files = make('input', {type: 'file', accept, multiple: true, ariaLabel: `Add ${things} to ${name}`});
-    files.addEventListener('change', () => take(files.files ?? []));
+    const {things, draw, record, fixed, classes} = this.collecting;
     const removeClass = () =>
       this.become(
         `${name} removed`,
@@ -147,7 +144,6 @@ export class Samples<T> {
           make('button', {type: 'button', ariaLabel: `${label} ${name}`, onclick: () => void act()}, label),
         ),
       ),
-      files,
       make(
         'div',
         {className: 'samples'},
@@ -164,14 +160,23 @@ export class Samples<T> {
         ),
       ),
     );
+    this.takeFiles(card, name);
     card
       .querySelectorAll<HTMLButtonElement | HTMLInputElement>('button, input')
       .forEach(control => (control.disabled = isBusy()));
-    this.takeDropped(card, take);
     return card;
   }
 
-  private takeDropped(card: HTMLElement, take: (files: Iterable<File>) => void): void {
+  /** Has the card of a class take files that are chosen, or dropped on it. */
+  private takeFiles(card: HTMLElement, name: string): void {
+    const {accept = '', read, things} = this.collecting;
+    if (read === undefined) {
+      return;
+    }
+    const take = (chosen: Iterable<File>) => void work(async () => this.add(name, await read([...chosen])));
+    const input = make('input', {type: 'file', accept, multiple: true, ariaLabel: `Add ${things} to ${name}`});
+    input.addEventListener('change', () => take(input.files ?? []));
+    card.querySelector('header')!.after(input);
     const over = (isOver: boolean) => (event: DragEvent) => {
       event.preventDefault();
       event.stopPropagation();

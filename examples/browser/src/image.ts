@@ -1,4 +1,4 @@
-import {PIXELS, SIDE} from '../format';
+import {PIXELS, SIDE} from './format';
 
 /** The larger side of a digit in the training images of the base model. */
 const DIGIT_SIDE = 20;

@@ -1,4 +1,4 @@
-import {SIDE} from '../format';
+import {SIDE} from './format';
 import {imageOf, pictureOf} from './image';
 
 /** About the thickness of strokes in the training images of the base model. */

@@ -1,5 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import {type LabelledImages, PIXELS, SIDE} from '../format';
+import {PIXELS, SIDE} from './format';
+
+/** Images with their class indices. */
+export interface LabelledImages {
+  images: Uint8Array[];
+  classes: number[];
+}
 
 /** [n, 28, 28, 1], from 0 to 1. */
 export function imageTensor(images: readonly Uint8Array[]): tf.Tensor4D {
@@ -35,14 +41,6 @@ export function shuffledAndShifted({images, classes}: LabelledImages, random: ()
   return {
     images: order.map(i => shifted(images[i]!, offset(), offset())),
     classes: order.map(i => classes[i]!),
-  };
-}
-
-/** Some of the images, by their indices. */
-export function selected({images, classes}: LabelledImages, isWanted: (index: number) => boolean): LabelledImages {
-  return {
-    images: images.filter((_, i) => isWanted(i)),
-    classes: classes.filter((_, i) => isWanted(i)),
   };
 }
 
