@@ -137,7 +137,7 @@ export default defineConfig({
           {text: 'Overview', link: '/overview'},
           ...docs(['Quick start', 'quick-start']),
           {text: 'Try it here', link: '/site/try'},
-          ...docs(['Pictures', 'pictures']),
+          ...docs(['Pictures', 'pictures'], ['Texts', 'texts']),
           ...docs(['Targets, ranks and heads', 'choosing'], ['Methods', 'methods'], ['The LoRA layers', 'lora-layers']),
         ],
       },
