@@ -1,6 +1,5 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
-import type {Page} from 'playwright-core';
 import {disposeModel} from 'tfjs-lora';
 import {toONNX} from 'tfjs-lora/onnx';
 import {makeLines} from '../../examples/onnx/data';
@@ -9,7 +8,8 @@ import {chancesOf, learn, openBase, shareRight} from '../../examples/onnx/learn'
 import {HEIGHT, type Line, upsideDown, valuesOf, WIDTH, writeLines} from '../../examples/onnx/lines';
 import {useBackend, withoutLeaks} from '../helpers';
 import {describeUnless} from '../missing';
-import {collectErrors, downloads, expectTidy, LOOKS, MISSING_BROWSER, openSite, showAs, stopAtFirstStep} from './site';
+import {MISSING_BROWSER, stopAtFirstStep} from './site';
+import {testsOfEveryPage, visitPage} from './visit';
 
 jest.setTimeout(240_000);
 
@@ -101,28 +101,18 @@ describeUnless(missing, 'the published file', () => {
 });
 
 describeUnless(missing, 'the page that tunes an ONNX file', () => {
-  const site = openSite('onnx', places.model, [], {folders: {'/runtime/': places.runtime}});
-  let page: Page;
-  let errors: string[];
-
-  beforeAll(async () => {
-    page = await site.browser.newPage({viewport: {width: 1280, height: 1000}, hasTouch: true});
-    errors = collectErrors(page);
-    await page.goto(site.url);
-    await says('Ready: 133,628 parameters');
+  const visit = visitPage('onnx', {
+    ...{ready: 'Ready: 133,628 parameters', models: places.model},
+    folders: {'/runtime/': places.runtime},
   });
 
-  /** Waits until the page says something that begins so. */
-  async function says(begin: string): Promise<void> {
-    await page.locator('#status', {hasText: new RegExp(`^${begin}`)}).waitFor({timeout: 120_000});
-    await page.waitForSelector('#learn:enabled');
-  }
-
   const answers = (which: string) =>
-    page.$$eval(`#lines .${which} span:last-child`, all => all.map(({textContent}) => textContent.replace('✗ ', '')));
+    visit.page.$$eval(`#lines .${which} span:last-child`, all =>
+      all.map(({textContent}) => textContent.replace('✗ ', '')),
+    );
 
   test('it opens with what ONNX Runtime finds with the published file', async () => {
-    expect(await page.locator('#lines li').count()).toBe(24);
+    expect(await visit.page.locator('#lines li').count()).toBe(24);
     const base = await openBase(new Uint8Array(readFileSync(join(places.model, FILE))));
     const {test: lines} = makeLines({train: 60, test: 24}, 1);
     const chances = await chancesOf(
@@ -132,20 +122,22 @@ describeUnless(missing, 'the page that tunes an ONNX file', () => {
     const expected = chances.map(chance => (chance > 0.5 ? 'upside down' : 'upright'));
     expect((await answers('published')).map(text => text.replace(/, .*/, ''))).toEqual(expected);
     const right = expected.filter((text, i) => text === ['upright', 'upside down'][i % 2]).length;
-    expect(await page.textContent('#accuracy')).toContain(`Correct in ONNX Runtime: published file ${right} of 24 (`);
-    expect(await page.locator('#lines .wrong').count()).toBe(24 - right);
+    expect(await visit.page.textContent('#accuracy')).toContain(
+      `Correct in ONNX Runtime: published file ${right} of 24 (`,
+    );
+    expect(await visit.page.locator('#lines .wrong').count()).toBe(24 - right);
     expect(new Set(await answers('tuned'))).toEqual(new Set(['–']));
     disposeModel(base);
   });
 
   test('it trains, runs the tuned file and gives it away', async () => {
-    await page.fill('#epochs', '1');
-    await page.click('#learn');
-    await says('Trained in \\d+ s: 34,962 parameters');
-    expect(await page.textContent('#accuracy')).toMatch(
+    await visit.page.fill('#epochs', '1');
+    await visit.page.click('#learn');
+    await visit.says('Trained in \\d+ s: 34,962 parameters');
+    expect(await visit.page.textContent('#accuracy')).toMatch(
       /published file \d+ of 24 .*, tuned file \d+ of 24 \(\d+ to \d+ %\)\.$/,
     );
-    const files = await downloads(page, 1, () => page.click('#save'));
+    const files = await visit.files('#save');
     const tuned = new Uint8Array(files.get('tuned.onnx')!);
     const model = await openBase(tuned);
     const {test: lines} = makeLines({train: 60, test: 24}, 1);
@@ -154,61 +146,61 @@ describeUnless(missing, 'the page that tunes an ONNX file', () => {
     const [first] = await answers('tuned');
     expect(parseFloat(first!.split(', ')[1]!) / 100).toBeCloseTo(Math.max(chance!, 1 - chance!), 2);
 
-    await page.click('#forget');
-    await says('The tuned file is forgotten');
-    expect(await page.isDisabled('#save')).toBe(true);
-    await page.click('#undo');
-    await says('Undone');
+    await visit.page.click('#forget');
+    await visit.says('The tuned file is forgotten');
+    expect(await visit.page.isDisabled('#save')).toBe(true);
+    await visit.page.click('#undo');
+    await visit.says('Undone');
     expect((await answers('tuned'))[0]).toBe(first);
-    await page.click('#forget');
-    await says('The tuned file is forgotten');
-    await page.setInputFiles('#file', {name: 'mine.onnx', mimeType: '', buffer: Buffer.from(tuned)});
-    await says('ONNX Runtime runs mine.onnx as the tuned file');
+    await visit.page.click('#forget');
+    await visit.says('The tuned file is forgotten');
+    await visit.choose('#file', 'mine.onnx', Buffer.from(tuned));
+    await visit.says('ONNX Runtime runs mine.onnx as the tuned file');
     expect((await answers('tuned'))[0]).toBe(first);
-    await page.setInputFiles('#file', {name: 'bad.onnx', mimeType: '', buffer: Buffer.from('no model')});
-    await says('bad.onnx: ONNX Runtime cannot run it here');
+    await visit.choose('#file', 'bad.onnx', 'no model');
+    await visit.says('bad.onnx: ONNX Runtime cannot run it here');
     expect((await answers('tuned'))[0]).toBe(first);
   });
 
   test('a training stops with the step', async () => {
-    await page.fill('#epochs', '30');
-    await stopAtFirstStep(page);
-    await page.click('#learn');
-    await says('Stopped after');
+    await visit.page.fill('#epochs', '30');
+    await stopAtFirstStep(visit.page);
+    await visit.page.click('#learn');
+    await visit.says('Stopped after');
   });
 
   test('a line is written with the mouse, turned, and added to those to train on', async () => {
-    expect(await page.isDisabled('#add')).toBe(true);
-    const {x, y, width, height} = (await page.locator('#pad').boundingBox())!;
+    expect(await visit.page.isDisabled('#add')).toBe(true);
+    const {x, y, width, height} = (await visit.page.locator('#pad').boundingBox())!;
     for (const at of [0.3, 0.5, 0.7]) {
-      await page.mouse.move(x + at * width, y + 0.2 * height);
-      await page.mouse.down();
-      await page.mouse.move(x + (at - 0.05) * width, y + 0.8 * height, {steps: 5});
-      await page.mouse.up();
+      await visit.page.mouse.move(x + at * width, y + 0.2 * height);
+      await visit.page.mouse.down();
+      await visit.page.mouse.move(x + (at - 0.05) * width, y + 0.8 * height, {steps: 5});
+      await visit.page.mouse.up();
     }
-    await page.waitForSelector('#add:enabled');
+    await visit.page.waitForSelector('#add:enabled');
     for (const id of ['#answer-published', '#answer-tuned']) {
-      await page.locator(id, {hasText: /^(upright|upside down), [\d.]+ %$/}).waitFor();
+      await visit.page.locator(id, {hasText: /^(upright|upside down), [\d.]+ %$/}).waitFor();
     }
-    await page.click('#turn');
-    expect(await page.textContent('#turn')).toBe('Turn upright');
-    await page.click('#add');
-    expect(await page.textContent('#amount')).toContain('60 lines of handwriting and 1 of yours');
-    expect(await page.isDisabled('#turn')).toBe(true);
-    await page.click('#undo');
-    await says('Undone');
-    expect(await page.textContent('#amount')).not.toContain('of yours');
-    await page.click('#random');
-    await page.waitForSelector('#turn:enabled');
+    await visit.page.click('#turn');
+    expect(await visit.page.textContent('#turn')).toBe('Turn upright');
+    await visit.page.click('#add');
+    expect(await visit.page.textContent('#amount')).toContain('60 lines of handwriting and 1 of yours');
+    expect(await visit.page.isDisabled('#turn')).toBe(true);
+    await visit.page.click('#undo');
+    await visit.says('Undone');
+    expect(await visit.page.textContent('#amount')).not.toContain('of yours');
+    await visit.page.click('#random');
+    await visit.page.waitForSelector('#turn:enabled');
   });
 
-  test.each(LOOKS)('it is tidy on a $name in $colorScheme', async look => {
-    await showAs(page, look);
-    await expectTidy(page, look, site.screenshots);
-  });
-
-  test('nothing went wrong that the page did not say', () => {
+  testsOfEveryPage(
+    visit,
+    async () => {
+      await visit.choose('#file', 'bad.onnx', 'no model');
+      await visit.says('bad.onnx: ONNX Runtime cannot run it here');
+    },
     // onnxruntime-web tells the console of the file that it could not read.
-    expect(errors.filter(text => !text.includes('protobuf'))).toEqual([]);
-  });
+    text => text.includes('protobuf'),
+  );
 });

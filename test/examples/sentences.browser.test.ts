@@ -1,11 +1,11 @@
-import type {Page} from 'playwright-core';
 import {encodeSafetensors} from '../../src/platform/formats/encodeSafetensors';
 import {loadAdapter} from '../../src';
 import {useBackend} from '../helpers';
 import {describeUnless, pretrained} from '../missing';
 import {labelOf, placeLabels} from '../../examples/sentences/src/labels';
 import {movedApart} from '../../examples/sentences/src/plane';
-import {collectErrors, downloads, expectTidy, longestTask, LOOKS, MISSING_BROWSER, openSite, showAs} from './site';
+import {longestTask, MISSING_BROWSER} from './site';
+import {testsOfEveryPage, visitPage} from './visit';
 
 /** Of every six sentences, on one subject each, every other one is praise, and the first four are put into groups. */
 const COUNT = 24;
@@ -82,34 +82,22 @@ test('a label is the start of its sentence', () => {
 });
 
 describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an encoder of sentences', () => {
-  const site = openSite('sentences', ENCODER.folder);
-  let page: Page;
+  const visit = visitPage('sentences', {models: ENCODER.folder});
   let longest: number;
-  let errors: string[];
-
-  beforeAll(async () => {
-    page = await site.browser.newPage({viewport: {width: 1280, height: 1000}});
-    errors = collectErrors(page);
-    await page.goto(site.url);
-    await says('Ready');
-  });
-
-  /** Waits until the page says something that begins so. */
-  async function says(begin: string): Promise<void> {
-    await page.locator('#status', {hasText: new RegExp(`^${begin}`)}).waitFor({timeout: 120_000});
-  }
 
   /** The numbers of the sentences nearest to one, from 0. */
   async function near(sentence: number, when: 'before' | 'after'): Promise<number[]> {
-    await page.click(`#sentences li:nth-child(${sentence + 1}) .sentence`);
-    return page.$$eval(`#${when} li`, rows => rows.map(row => Number((row as HTMLElement).dataset['index'])));
+    await visit.page.click(`#sentences li:nth-child(${sentence + 1}) .sentence`);
+    return visit.page.$$eval(`#${when} li`, rows => rows.map(row => Number((row as HTMLElement).dataset['index'])));
   }
 
   test('it opens with sentences in groups, ready to train, and shows most of them at once', async () => {
-    expect(await page.isEnabled('#learn')).toBe(true);
-    const groups = await page.$$eval('#sentences select', all => all.map(each => (each as HTMLSelectElement).value));
+    expect(await visit.page.isEnabled('#learn')).toBe(true);
+    const groups = await visit.page.$$eval('#sentences select', all =>
+      all.map(each => (each as HTMLSelectElement).value),
+    );
     expect(groups).toEqual(Array.from({length: COUNT}, (_, i) => (isGrouped(i) ? (i % 2 === 0 ? 'B' : 'A') : '')));
-    const visible = await page.$eval('#sentences', list => {
+    const visible = await visit.page.$eval('#sentences', list => {
       const {bottom} = list.getBoundingClientRect();
       return [...list.children].filter(row => row.getBoundingClientRect().bottom <= bottom).length;
     });
@@ -117,12 +105,12 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
   });
 
   test('points have labels, of which none covers another', async () => {
-    const labels = page.locator('#map .dot text:not(.hidden-label)');
+    const labels = visit.page.locator('#map .dot text:not(.hidden-label)');
     expect(await labels.count()).toBeGreaterThanOrEqual(20);
-    expect(await page.locator('#map .dot.chosen text:not(.hidden-label)').textContent()).toBe(
+    expect(await visit.page.locator('#map .dot.chosen text:not(.hidden-label)').textContent()).toBe(
       'The pizza was cold and …',
     );
-    await page.waitForTimeout(1000); // the points glide
+    await visit.page.waitForTimeout(1000); // the points glide
     const boxes = await labels.evaluateAll(all => all.map(label => label.getBoundingClientRect().toJSON() as DOMRect));
     boxes.forEach((one, i) =>
       boxes.slice(i + 1).forEach(other => {
@@ -137,7 +125,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
     for (const sentence of [8, 13, 19]) {
       expect(Math.floor((await near(sentence, 'before'))[0]! / 6)).toBe(Math.floor(sentence / 6));
     }
-    expect(await page.textContent('#status')).toContain('22.6 million');
+    expect(await visit.page.textContent('#status')).toContain('22.6 million');
   });
 
   test(
@@ -153,9 +141,9 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
         }
         return alike / (4 * sentences.length);
       };
-      longest = await longestTask(page, async () => {
-        await page.click('#learn');
-        await says('Trained');
+      longest = await longestTask(visit.page, async () => {
+        await visit.page.click('#learn');
+        await visit.says('Trained');
       });
       const before = await share('before', false);
       expect(before).toBeLessThan(0.6);
@@ -169,7 +157,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
   });
 
   test('dots do not hide each other', async () => {
-    const {places, radius} = await page.$$eval('#map .dot', dots => ({
+    const {places, radius} = await visit.page.$$eval('#map .dot', dots => ({
       places: dots.map(dot => {
         const {e, f} = new DOMMatrix((dot as SVGGElement).style.transform);
         return [e, f] as const;
@@ -183,17 +171,16 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
   });
 
   test('groups are cleared and restored', async () => {
-    await page.click('#ungroup');
-    expect(await page.isDisabled('#learn')).toBe(true);
-    await page.click('#undo:text-is("Undo: groups cleared")');
-    await says('Undone');
-    expect(await page.isEnabled('#learn')).toBe(true);
+    await visit.page.click('#ungroup');
+    expect(await visit.page.isDisabled('#learn')).toBe(true);
+    await visit.undo('groups cleared');
+    expect(await visit.page.isEnabled('#learn')).toBe(true);
   });
 
   let file: Buffer;
 
   test('the adapter is a file', async () => {
-    [file] = [...(await downloads(page, 1, () => page.click('#save'))).values()] as [Buffer];
+    file = (await visit.files('#save')).get('sentences.safetensors')!;
     await useBackend('cpu');
     const {config} = await loadAdapter(new Uint8Array(file));
     expect(Object.keys(config.layers)).toHaveLength(6 * 5);
@@ -201,19 +188,18 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
 
   test('the adapter can be forgotten, brought back, and opened from its file', async () => {
     const learned = await near(4, 'after');
-    await page.click('#forget');
-    await says('Adapter removed');
-    expect(await page.locator('#after li').count()).toBe(0);
-    await page.setInputFiles('#file', {name: 'letter.safetensors', mimeType: '', buffer: Buffer.from('Dear page,')});
-    await says('letter.safetensors: ');
-    await page.setInputFiles('#file', {name: 'mine.safetensors', mimeType: '', buffer: file});
-    await says('Opened mine.safetensors: 148,226 parameters');
+    await visit.page.click('#forget');
+    await visit.says('Adapter removed');
+    expect(await visit.page.locator('#after li').count()).toBe(0);
+    await visit.choose('#file', 'letter.safetensors', 'Dear page,');
+    await visit.says('letter.safetensors: ');
+    await visit.choose('#file', 'mine.safetensors', file);
+    await visit.says('Opened mine.safetensors: 148,226 parameters');
     expect(await near(4, 'after')).toEqual(learned);
-    await page.click('#undo:text-is("Undo: file opened")');
-    await says('Undone');
-    expect(await page.locator('#after li').count()).toBe(0);
-    await page.click('#undo:text-is("Undo: adapter forgotten")');
-    await page.waitForSelector('#after li');
+    await visit.undo('file opened');
+    expect(await visit.page.locator('#after li').count()).toBe(0);
+    await visit.undo('adapter forgotten');
+    await visit.page.waitForSelector('#after li');
     expect(await near(4, 'after')).toEqual(learned);
   });
 
@@ -224,43 +210,46 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
       [`${query}.lora_B.weight`]: {shape: [384, 1], data: new Float32Array(384)},
     });
     const config = {peft_type: 'LORA', r: 1, lora_alpha: 1, target_modules: ['query']};
-    await page.setInputFiles('#file', [
+    await visit.page.setInputFiles('#file', [
       {name: 'adapter_config.json', mimeType: '', buffer: Buffer.from(JSON.stringify(config))},
       {name: 'adapter_model.safetensors', mimeType: '', buffer: Buffer.from(weights)},
     ]);
-    await says('Opened adapter_config.json and adapter_model.safetensors: 768 parameters');
+    await visit.says('Opened adapter_config.json and adapter_model.safetensors: 768 parameters');
     expect(await near(4, 'after')).toEqual(await near(4, 'before'));
-    await page.click('#undo:text-is("Undo: file opened")');
-    await says('Undone');
+    await visit.undo('file opened');
   });
 
   test('a sentence of one’s own is placed', async () => {
-    await page.waitForSelector('#add-sentence:enabled');
-    await page.fill('#text', 'The soup was wonderful.');
-    await page.click('#add-sentence');
-    await says('Added');
-    expect(await page.locator('#sentences li').count()).toBe(COUNT + 1);
-    expect(await page.locator('#after li').count()).toBe(4);
+    await visit.page.waitForSelector('#add-sentence:enabled');
+    await visit.page.fill('#text', 'The soup was wonderful.');
+    await visit.page.click('#add-sentence');
+    await visit.says('Added');
+    expect(await visit.page.locator('#sentences li').count()).toBe(COUNT + 1);
+    expect(await visit.page.locator('#after li').count()).toBe(4);
   });
 
   test('sentences can be deleted, and brought back', async () => {
-    const texts = () => page.locator('#sentences .sentence').allTextContents();
+    const texts = () => visit.page.locator('#sentences .sentence').allTextContents();
     const before = await texts();
-    await page.click('[aria-label="Delete sentence 3"]');
-    await says('Deleted');
+    await visit.page.click('[aria-label="Delete sentence 3"]');
+    await visit.says('Deleted');
     expect(await texts()).toEqual(before.filter((_, i) => i !== 2));
-    expect(await page.locator('#map .dot').count()).toBe(COUNT);
-    expect(await page.evaluate(() => document.activeElement!.getAttribute('aria-label'))).toBe('Delete sentence 3');
-    await page.keyboard.press('Control+z');
-    await says('Undone');
+    expect(await visit.page.locator('#map .dot').count()).toBe(COUNT);
+    expect(await visit.page.evaluate(() => document.activeElement!.getAttribute('aria-label'))).toBe(
+      'Delete sentence 3',
+    );
+    await visit.page.keyboard.press('Control+z');
+    await visit.says('Undone');
     expect(await texts()).toEqual(before);
   });
 
   test('there are eight groups, and all is here again after a reload', async () => {
-    await page.selectOption('[aria-label="Group of sentence 25"]', 'H');
-    expect(await page.locator('[aria-label="Group of sentence 25"] option').allTextContents()).toHaveLength(1 + 8);
+    await visit.page.selectOption('[aria-label="Group of sentence 25"]', 'H');
+    expect(await visit.page.locator('[aria-label="Group of sentence 25"] option').allTextContents()).toHaveLength(
+      1 + 8,
+    );
     const shown = () =>
-      page.evaluate(() => ({
+      visit.page.evaluate(() => ({
         texts: [...document.querySelectorAll('#sentences .sentence')].map(({textContent}) => textContent),
         groups: [...document.querySelectorAll<HTMLSelectElement>('#sentences select')].map(({value}) => value),
         chosen: document.querySelector('#chosen')!.textContent,
@@ -268,24 +257,19 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
       }));
     const before = await shown();
     expect(before.groups[24]).toBe('H');
-    await page.waitForFunction(isKept, [24, 'H'] as const);
-    await page.reload();
-    await says('Ready: .* Your previous adapter is restored');
+    await visit.page.waitForFunction(isKept, [24, 'H'] as const);
+    await visit.reload('Ready: .* Your previous adapter is restored');
     expect(await shown()).toEqual(before);
   });
 
-  test.each(LOOKS)('it is $colorScheme on a $name, tidy, and without a finding of axe-core', async look => {
-    await showAs(page, look);
-    await expectTidy(page, look, site.screenshots);
+  test('on a phone, the map follows Train closely: both are in sight', async () => {
+    await visit.page.setViewportSize({width: 390, height: 844});
+    const [learn, drawing] = await Promise.all(['#learn', '#map'].map(id => visit.page.locator(id).boundingBox()));
+    expect(drawing!.y + drawing!.height - learn!.y).toBeLessThan(844);
   });
 
-  test('on a phone the map follows the list closely: both are in sight', async () => {
-    const [list, drawing] = await Promise.all(['#sentences', '#map'].map(id => page.locator(id).boundingBox()));
-    expect(drawing!.y - (list!.y + list!.height)).toBeLessThan(120);
-    expect(drawing!.y + drawing!.height - list!.y).toBeLessThan(844);
-  });
-
-  test('it meets no error that it does not deal with', () => {
-    expect(errors).toEqual([]);
+  testsOfEveryPage(visit, async () => {
+    await visit.choose('#file', 'letter.safetensors', 'Dear page,');
+    await visit.says('letter.safetensors: ');
   });
 });

@@ -233,6 +233,14 @@ page(
       ),
       fields,
     ),
+    trainStep({
+      fields: [epochs.field],
+      help: 'An epoch is one pass over all sentences that are in groups.',
+      missing: () =>
+        new Set(grouped().map(({group}) => group)).size < 2 ? 'Put sentences into at least two groups.' : '',
+      train: () => work(train),
+      stop: () => engine.stop(),
+    }),
     step(
       'see',
       'Map',
@@ -247,14 +255,6 @@ page(
         make('div', {}, make('h3', {}, 'Most similar after training'), nearAfter),
       ),
     ),
-    trainStep({
-      fields: [epochs.field],
-      help: 'An epoch is one pass over all sentences that are in groups.',
-      missing: () =>
-        new Set(grouped().map(({group}) => group)).size < 2 ? 'Put sentences into at least two groups.' : '',
-      train: () => work(train),
-      stop: () => engine.stop(),
-    }),
     saveStep(
       {
         name: 'sentences',
