@@ -77,7 +77,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       backends: 'tsx test/backends/everywhere/run.ts',
       'core-spec': 'tsx test/backends/coreSpec/run.ts',
       encoders: 'tsx test/extensions/transformers/checkEncoders.ts',
-      federated: 'tsx examples/federated/check.ts',
+      federated: 'tsx test/extensions/federated/checkFlower.ts',
       graphs: 'tsx scripts/graphModels/run.ts',
       keras: 'tsx test/core/keras/checkKeras.ts',
       language: ['checkSmolLM2', 'checkLlamaCpp', 'checkHeaders']

@@ -1,5 +1,5 @@
 /**
- * What this example promises of the server: its sums are those of the library, servers of several kinds are understood,
+ * What the federated example promises of the server: its sums are those of the library, servers of several kinds are understood,
  * and a run with a stock SuperLink, in which a node is killed, ends right.
  *
  *     npm run check -- federated
@@ -14,11 +14,11 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {type Adapter, combineAdapters, fileHandler, getAdapter, loadAdapter, saveAdapter} from 'tfjs-lora';
 import {checkServers} from './checkServers';
-import {installFlower, runPython} from './flower';
-import {pretrained} from './data';
-import {adapt, RANK} from './task';
+import {installFlower, runPython} from '../../../examples/federated/flower';
+import {pretrained} from '../../../examples/federated/data';
+import {adapt, RANK} from '../../../examples/federated/task';
 
-const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
+const OUTPUT = fileURLToPath(new URL('../../../examples/federated/output/', import.meta.url));
 const path = (name: string) => join(OUTPUT, name);
 const WEIGHTS = [0.5, 0.3, 0.2];
 
@@ -97,7 +97,7 @@ if (!argv.includes('--quick')) {
   await checkServers({base: path('page'), adapter: path('page/start.safetensors'), path});
 }
 
-const run = fileURLToPath(new URL('run.ts', import.meta.url));
+const run = fileURLToPath(new URL('../../../examples/federated/run.ts', import.meta.url));
 const said = execFileSync(process.execPath, ['--import', 'tsx', run, '--quick'], {
   encoding: 'utf8',
   stdio: ['ignore', 'pipe', 'inherit'],

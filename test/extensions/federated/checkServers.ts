@@ -2,11 +2,11 @@ import {readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {setTimeout as pause} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {createNodeKey, nodeKeyText} from 'tfjs-lora/federated';
-import {openPage} from '../shared/serve';
-import {type Client, keyFile, startProcess} from './clients';
-import {type RunConfig, SuperLink, type SuperLinkOptions} from './flower';
-import type {Order} from './node';
-import {openBrowser, startTab} from './tab';
+import {openPage} from '../../../examples/shared/serve';
+import {type Client, keyFile, startProcess} from '../../../examples/federated/clients';
+import {type RunConfig, SuperLink, type SuperLinkOptions} from '../../../examples/federated/flower';
+import type {Order} from '../../../examples/federated/node';
+import {openBrowser, startTab} from '../../../examples/federated/tab';
 
 /** What the clients of a check begin with, which the page serves too, and where files go. */
 export interface Setting {
@@ -111,7 +111,7 @@ async function withTab(link: SuperLink, use: (tabs: Client[]) => Promise<void>):
     return;
   }
   Object.assign(process.env, {FLOWER_URL: link.url, FLOWER_CERTIFICATE: link.certificate});
-  const page = await openPage(fileURLToPath(new URL('vite.config.ts', import.meta.url)));
+  const page = await openPage(fileURLToPath(new URL('../../../examples/federated/vite.config.ts', import.meta.url)));
   delete process.env.FLOWER_CERTIFICATE;
   try {
     const order = {page: page.url, client: NODES, method: 'lora-fa' as const, seed: 1};
