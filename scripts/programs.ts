@@ -65,6 +65,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
   study: {
     commands: {
       language: 'tsx examples/language/study.ts',
+      pictures: 'tsx examples/pictures/study.ts',
       preferences: 'tsx examples/language/preferencesStudy.ts',
       rewards: 'tsx examples/rewards/study.ts',
       sentences: 'tsx examples/sentences/study.ts',

@@ -1,0 +1,44 @@
+import type {BaseName} from './bases';
+import type {TASKS} from './tasks';
+
+/** How LoRA trains after the head. */
+export interface Setting {
+  /** The first block that is adapted. */
+  firstBlock: number;
+  rank: number;
+  rate: number;
+  /** How long the head trained alone: one of `HEAD_EPOCHS`. */
+  headEpochs: number;
+  epochs: number;
+  /** Training ends when the mean loss of an epoch is below this. */
+  until?: number;
+  /** After which epochs the test images are classified, and not only after the last. */
+  at?: readonly number[];
+}
+
+/** Runs of the tasks of a part. */
+export interface Plan {
+  base: BaseName;
+  part: keyof typeof TASKS;
+  seeds: readonly number[];
+  settings: Readonly<Record<string, Setting>>;
+}
+
+/** After how many epochs the head alone is measured. */
+export const HEAD_EPOCHS = [10, 20, 40, 80, 160];
+
+const SETTING: Setting = {firstBlock: 12, rank: 8, rate: 1e-3, headEpochs: 20, epochs: 40, until: 0.01};
+
+/** One thing after the other is changed. */
+const SCREENED: Readonly<Record<string, Setting>> = {
+  'from block 12, 20 epochs': {...SETTING, epochs: 20, until: 0, at: [4, 6, 8, 10]},
+  'from block 16, rank 4': {...SETTING, firstBlock: 16, rank: 4},
+  'from block 14': {...SETTING, firstBlock: 14},
+  'from block 12, rate 3e-3': {...SETTING, rate: 3e-3},
+  'from block 12, head 80': {...SETTING, headEpochs: 80},
+};
+
+export const PLANS: readonly Plan[] = [
+  {base: 'MobileNetV2', part: 'choose', seeds: [1], settings: SCREENED},
+  {base: 'MobileNetV2', part: 'report', seeds: [1, 2, 3, 4, 5], settings: {'from block 12': SETTING}},
+];
