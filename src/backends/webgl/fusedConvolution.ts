@@ -46,7 +46,10 @@ class Columns {
     const lines = this.pairs.map((pair, i) => {
       const at = `row * ${this.stride} + ${2 * pair}`;
       const last = this.length % 2 === 0 ? '' : `if (${at} + 1 >= ${this.length}) pair${i}.ba = vec2(0.0);`;
-      const read = `if (${at} >= 0 && ${at} < ${this.length}) { pair${i} = ${this.read}(line, ${at}, col); ${last} }`;
+      const read = `if (${at} >= 0 && ${at} < ${this.length}) {
+        pair${i} = ${this.read}(line, ${at}, col);
+        ${last}
+      }`;
       return `vec4 pair${i} = vec4(0.0); ${read}`;
     });
     return lines.join('\n');
@@ -76,7 +79,8 @@ function fusedDepthwise(
   const program = {
     reads: ['x', 'w', 'm', 't'],
     head: epilogueHead(cap),
-    code: `int image = b / ${height.output}; int top = (b - image * ${height.output}) * ${height.stride} - ${height.before};
+    code: `int image = b / ${height.output};
+    int top = (b - image * ${height.output}) * ${height.stride} - ${height.before};
 for (int p = 0; p < ${height.kernel}; p++) {
   int at = top + p;
   if (at >= 0 && at < ${height.input}) { int line = image * ${height.input} + at; ${forwardAlongLine(width)} }
@@ -100,8 +104,15 @@ function backAlongLine({kernel, stride, before, output}: Axis): string {
       if (stride === 2 && offset % 2 !== 0) {
         return []; // `row` is even
       }
-      return `{ int h = row + ${offset}; int o = h / ${stride}; if (h >= 0 && o * ${stride} == h && o < ${output}) {
-  int even = 2 * (o / 2); vec4 d = outer(line, even, col); result.${lane} += (o == even ? d.rg : d.ba) * k; } }`;
+      return `{
+        int h = row + ${offset};
+        int o = h / ${stride};
+        if (h >= 0 && o * ${stride} == h && o < ${output}) {
+          int even = 2 * (o / 2);
+          vec4 d = outer(line, even, col);
+          result.${lane} += (o == even ? d.rg : d.ba) * k;
+        }
+      }`;
     });
     if (lanes.length > 0) {
       code.push(`{ vec2 k = w(p * ${kernel} + ${q}, col, 0).rb; ${lanes.join(' ')} }`);

@@ -60,7 +60,9 @@ export function runPointwiseProgram(
       packedInputs: true,
       packedOutput: true,
       customUniforms: uniforms.map(([setting]) => ({name: setting, type: 'float'})),
-      userCode: `void main() { ${read.map(x => `vec4 ${x} = getT${x}AtOutCoords();`).join(' ')} setOutput(${expression}); }`,
+      userCode: `void main() {
+        ${read.map(x => `vec4 ${x} = getT${x}AtOutCoords();`).join(' ')} setOutput(${expression});
+      }`,
     };
     const tensors = read.map(x => made[x] as tf.TensorInfo);
     const numbers = uniforms.map(([, value]) => [value]);

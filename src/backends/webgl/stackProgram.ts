@@ -104,7 +104,8 @@ vec4 part${i}(int b, int row, int col) {
     userCode: `${parts.map(({x, source}) => readerOf(x, source)).join('\n')}
 ${functions.join('\n')}
 void main() {
-  ivec3 place = getOutputCoords(); int b = place.x; int row = place.y; int col = place.z; vec4 result = vec4(0.0);
+  ivec3 place = getOutputCoords(); int b = place.x; int row = place.y; int col = place.z;
+  vec4 result = vec4(0.0);
   ${code}
   setOutput(result);
 }`,

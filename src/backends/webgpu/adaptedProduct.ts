@@ -16,15 +16,34 @@ const HIGHEST_RANK = 16;
 /** The product, or the gradient in its input where `back`. */
 function tiles(rank: number, back: boolean, {cap, m, t}: Epilogue): Program {
   return programOf(['adapted', rank, back, cap, m !== undefined, t !== undefined].join(), () => {
-    const load = (name: string, place: string, isInside: string, value: string) =>
-      `${name}[${place}] = select(0.0, ${value}, ${isInside});`;
-    const wide = back
-      ? load('ws', `k * ${TILE} + j`, 'at + k < u.inner && left + j < u.columns', 'w[(left + j) * u.inner + at + k]')
-      : load('ws', `e`, `at + l < u.inner && left + c < u.columns`, 'w[(at + l) * u.columns + left + c]');
+    const load = (tile: string, place: string, isInside: string, value: string) =>
+      `${tile}[${place}] = select(0.0, ${value}, ${isInside});`;
+    const loadW = back
+      ? load('wTile', `k * ${TILE} + j`, 'at + k < u.inner && left + j < u.columns', 'w[(left + j) * u.inner + at + k]')
+      : load('wTile', `e`, `at + l < u.inner && left + c < u.columns`, 'w[(at + l) * u.columns + left + c]');
     const update = back
       ? `hd[row * ${2 * rank} + ${rank} + r] * a[column * ${rank} + r]`
-      : `hs[own * ${rank} + r] * b[r * u.columns + column]`;
+      : `hTile[tileRow * ${rank} + r] * b[r * u.columns + column]`;
     const half = Math.ceil(rank / 2);
+    const ofA = `aTile[min(k * ${rank} + (lane % 2) * ${half} + r, ${DEEP * rank - 1})]`;
+    // The gradient reads `s·dz·Bᵀ`, and the product computes `s·x·A`: two lanes for each row, of half of the rank each.
+    const {tilesOfUpdate, loadA, addUpdate, storeUpdate} = back
+      ? {tilesOfUpdate: '', loadA: '', addUpdate: '', storeUpdate: ''}
+      : {
+          tilesOfUpdate: `var<workgroup> aTile: array<f32, ${DEEP * rank}>;
+var<workgroup> hTile: array<f32, ${TILE * rank}>;`,
+          loadA: `for (var e = lane; e < ${DEEP * rank}; e += ${GROUP}) {
+    let o = at * ${rank} + e;
+    aTile[e] = select(0.0, a[o], o < u.inner * ${rank});
+  }`,
+          addUpdate: `let z = xTile[o + lane / 2];
+    for (var r = 0; r < ${half}; r++) { sums[r] += z * ${ofA}; }`,
+          storeUpdate: `for (var r = 0; r < ${half}; r++) {
+  let q = (lane % 2) * ${half} + r;
+  if (q < ${rank}) { hTile[(lane / 2) * ${rank} + q] = u.scale * sums[r]; }
+}
+workgroupBarrier();`,
+        };
     return {
       reads: [
         'x',
@@ -37,28 +56,32 @@ function tiles(rank: number, back: boolean, {cap, m, t}: Epilogue): Program {
       writes: ['y'],
       integers: ['rows', 'inner', 'columns'],
       floats: ['scale'],
-      head: `var<workgroup> xs: array<f32, ${TILE * DEEP}>; var<workgroup> ws: array<f32, ${TILE * DEEP}>;
-${back ? '' : `var<workgroup> fs: array<f32, ${DEEP * rank}>; var<workgroup> hs: array<f32, ${TILE * rank}>;`}`,
-      body: `let across = (u.columns + ${TILE - 1}) / ${TILE}; let top = (group / across) * ${TILE}; let left = (group % across) * ${TILE};
-let cx = (lane % 8) * 4; let ry = (lane / 8) * 4; var acc: array<vec4f, 4>; var sums: array<f32, ${half}>;
+      head: `var<workgroup> xTile: array<f32, ${TILE * DEEP}>; var<workgroup> wTile: array<f32, ${TILE * DEEP}>;
+${tilesOfUpdate}`,
+      body: `let across = (u.columns + ${TILE - 1}) / ${TILE};
+let top = (group / across) * ${TILE};
+let left = (group % across) * ${TILE};
+let firstColumn = (lane % 8) * 4; let firstRow = (lane / 8) * 4;
+var acc: array<vec4f, 4>; var sums: array<f32, ${half}>;
 for (var at = 0; at < u.inner; at += ${DEEP}) {
   for (var e = lane; e < ${TILE * DEEP}; e += ${GROUP}) {
     let k = e % ${DEEP}; let j = e / ${DEEP}; let c = e % ${TILE}; let l = e / ${TILE};
-    ${load('xs', `k * ${TILE} + j`, 'at + k < u.inner && top + j < u.rows', 'x[(top + j) * u.inner + at + k]')}
-    ${wide}
+    ${load('xTile', `k * ${TILE} + j`, 'at + k < u.inner && top + j < u.rows', 'x[(top + j) * u.inner + at + k]')}
+    ${loadW}
   }
-  ${back ? '' : `for (var e = lane; e < ${DEEP * rank}; e += ${GROUP}) { let o = at * ${rank} + e; fs[e] = select(0.0, a[o], o < u.inner * ${rank}); }`}
+  ${loadA}
   workgroupBarrier();
   for (var k = 0; k < ${DEEP}; k++) {
-    let o = k * ${TILE}; let v = vec4f(ws[o + cx], ws[o + cx + 1], ws[o + cx + 2], ws[o + cx + 3]);
-    for (var i = 0; i < 4; i++) { acc[i] += xs[o + ry + i] * v; }
-    ${back ? '' : `let z = xs[o + lane / 2]; for (var r = 0; r < ${half}; r++) { sums[r] += z * fs[min(k * ${rank} + (lane % 2) * ${half} + r, ${DEEP * rank - 1})]; }`}
+    let o = k * ${TILE}; let c = o + firstColumn;
+    let v = vec4f(wTile[c], wTile[c + 1], wTile[c + 2], wTile[c + 3]);
+    for (var i = 0; i < 4; i++) { acc[i] += xTile[o + firstRow + i] * v; }
+    ${addUpdate}
   }
   workgroupBarrier();
 }
-${back ? '' : `for (var r = 0; r < ${half}; r++) { let q = (lane % 2) * ${half} + r; if (q < ${rank}) { hs[(lane / 2) * ${rank} + q] = u.scale * sums[r]; } } workgroupBarrier();`}
+${storeUpdate}
 for (var i = 0; i < 4; i++) { for (var j = 0; j < 4; j++) {
-  let own = ry + i; let row = top + own; let column = left + cx + j;
+  let tileRow = firstRow + i; let row = top + tileRow; let column = left + firstColumn + j;
   if (row < u.rows && column < u.columns) {
     var s = acc[i][j]; for (var r = 0; r < ${rank}; r++) { s += ${update}; }
     ${m === undefined ? '' : 's *= m[column];'} ${t === undefined ? '' : 's += t[column];'}
@@ -80,7 +103,10 @@ function narrow(rank: number, {cap, m}: Epilogue): Program {
     floats: ['scale'],
     head: `var<workgroup> parts: array<f32, ${GROUP * 2 * rank}>;`,
     body: `var sums: array<f32, ${2 * rank}>;
-for (var k = lane; k < u.inner; k += ${GROUP}) { let v = x[group * u.inner + k]; for (var r = 0; r < ${rank}; r++) { sums[r] += v * a[k * ${rank} + r]; } }
+for (var k = lane; k < u.inner; k += ${GROUP}) {
+  let v = x[group * u.inner + k];
+  for (var r = 0; r < ${rank}; r++) { sums[r] += v * a[k * ${rank} + r]; }
+}
 for (var j = lane; j < u.columns; j += ${GROUP}) {
   let o = group * u.columns + j; var v = dy[o];
   ${slope(cap, 'v', 'y[o]')} ${m === undefined ? '' : 'v *= m[j];'} ${makes ? 'dz[o] = v;' : ''}
@@ -88,7 +114,11 @@ for (var j = lane; j < u.columns; j += ${GROUP}) {
 }
 for (var r = 0; r < ${2 * rank}; r++) { parts[r * ${GROUP} + lane] = sums[r]; }
 workgroupBarrier();
-if (lane < ${2 * rank}) { var s = 0.0; for (var k = 0; k < ${GROUP}; k++) { s += parts[lane * ${GROUP} + k]; } hd[group * ${2 * rank} + lane] = s; }`,
+if (lane < ${2 * rank}) {
+  var s = 0.0;
+  for (var k = 0; k < ${GROUP}; k++) { s += parts[lane * ${GROUP} + k]; }
+  hd[group * ${2 * rank} + lane] = s;
+}`,
   }));
 }
 
@@ -104,11 +134,13 @@ function factorGradients(rank: number): Program {
     integers: ['rows', 'inner', 'columns'],
     floats: ['scale'],
     head: `var<workgroup> parts: array<f32, ${GROUP * rank}>;`,
-    body: `let before = (u.inner + ${COLUMNS - 1}) / ${COLUMNS}; let ofA = group < before; let width = select(u.columns, u.inner, ofA);
+    body: `let before = (u.inner + ${COLUMNS - 1}) / ${COLUMNS}; let ofA = group < before;
+    let width = select(u.columns, u.inner, ofA);
 let column = (group - select(before, 0, ofA)) * ${COLUMNS} + lane % ${COLUMNS}; var sums: array<f32, ${rank}>;
 if (column < width) { for (var row = lane / ${COLUMNS}; row < u.rows; row += 8) {
   let o = row * width + column; var v = 0.0; if (ofA) { v = x[o]; } else { v = dz[o]; }
-  let h = row * ${2 * rank} + select(0, ${rank}, ofA); for (var r = 0; r < ${rank}; r++) { sums[r] += v * hd[h + r]; }
+  let h = row * ${2 * rank} + select(0, ${rank}, ofA);
+  for (var r = 0; r < ${rank}; r++) { sums[r] += v * hd[h + r]; }
 } }
 for (var r = 0; r < ${rank}; r++) { parts[lane * ${rank} + r] = sums[r]; }
 workgroupBarrier();

@@ -18,7 +18,8 @@ function depthwiseProgram(cap: number | undefined): Program {
     reads: ['x', 'w', 'm', 't'],
     writes: ['y'],
     body: `let c = i % u.outer; var o = i / u.outer; let left = (o % u.ow) * u.strideX - u.beforeX; o /= u.ow;
-let top = (o % u.oh) * u.strideY - u.beforeY; let image = o / u.oh * u.ih; let source = c / (u.outer / u.inner); var s = 0.0;
+let top = (o % u.oh) * u.strideY - u.beforeY; let image = o / u.oh * u.ih;
+let source = c / (u.outer / u.inner); var s = 0.0;
 for (var p = 0; p < u.kh; p++) { let at = top + p; if (at < 0 || at >= u.ih) { continue; }
   for (var q = 0; q < u.kw; q++) { let along = left + q; if (along < 0 || along >= u.iw) { continue; }
     s += x[((image + at) * u.iw + along) * u.inner + source] * w[(p * u.kw + q) * u.outer + c];
@@ -33,12 +34,18 @@ function depthwiseInput(cap: number | undefined, scales: boolean): Program {
     ...DEPTHWISE,
     reads: ['dy', 'w', ...(cap === undefined ? [] : ['y']), ...(scales ? ['m'] : [])],
     writes: ['dx'],
-    body: `let source = i % u.inner; var o = i / u.inner; let along = o % u.iw + u.beforeX; o /= u.iw; let at = o % u.ih + u.beforeY;
+    body: `let source = i % u.inner; var o = i / u.inner; let along = o % u.iw + u.beforeX; o /= u.iw;
+    let at = o % u.ih + u.beforeY;
 let image = o / u.ih * u.oh; let mult = u.outer / u.inner; var s = 0.0;
-for (var p = 0; p < u.kh; p++) { let v = at - p; let row = v / u.strideY; if (v < 0 || row >= u.oh || row * u.strideY != v) { continue; }
-  for (var q = 0; q < u.kw; q++) { let h = along - q; let col = h / u.strideX; if (h < 0 || col >= u.ow || col * u.strideX != h) { continue; }
+for (var p = 0; p < u.kh; p++) {
+  let v = at - p; let row = v / u.strideY;
+  if (v < 0 || row >= u.oh || row * u.strideY != v) { continue; }
+  for (var q = 0; q < u.kw; q++) {
+    let h = along - q; let col = h / u.strideX;
+    if (h < 0 || col >= u.ow || col * u.strideX != h) { continue; }
     for (var c = source * mult; c < (source + 1) * mult; c++) {
-      let k = ((image + row) * u.ow + col) * u.outer + c; var d = dy[k]; ${slope(cap, 'd', 'y[k]')} ${scales ? 'd *= m[c];' : ''}
+      let k = ((image + row) * u.ow + col) * u.outer + c; var d = dy[k];
+      ${slope(cap, 'd', 'y[k]')} ${scales ? 'd *= m[c];' : ''}
       s += d * w[(p * u.kw + q) * u.outer + c];
 } } } dx[i] = s;`,
   }));
@@ -60,7 +67,8 @@ const EPILOGUES: EpilogueGradients = {
       reads: ['dy', ...(cap === undefined ? [] : ['y']), ...(m === undefined ? [] : ['m'])],
       writes: ['dz'],
       integers: ['width'],
-      body: `var d = dy[i]; ${slope(cap, 'd', 'y[i]')} ${m === undefined ? '' : 'd *= m[i % u.width];'} dz[i] = d;`,
+      body: `var d = dy[i];
+      ${slope(cap, 'd', 'y[i]')} ${m === undefined ? '' : 'd *= m[i % u.width];'} dz[i] = d;`,
     }));
     const inputs = [dy, ...(cap === undefined ? [] : [y as tf.Tensor]), ...(m === undefined ? [] : [m])];
     return only(runProgram(program, {inputs, outputs: [dy.shape], numbers: [dy.shape[dy.rank - 1] ?? 1]}));

@@ -243,17 +243,24 @@ function compile(backend: Backend, program: Program, types: readonly string[], b
   const bound = [...laterWrites, ...reads];
   const declared = bound.map((x, i) => {
     const access = i < laterWrites.length ? 'read_write' : 'read';
-    return `@group(0) @binding(${i + 1}) var<storage, ${access}> ${x}: array<${types[i - laterWrites.length] ?? 'f32'}>;`;
+    const type = types[i - laterWrites.length] ?? 'f32';
+    return `@group(0) @binding(${i + 1}) var<storage, ${access}> ${x}: array<${type}>;`;
   });
   // tfjs puts two constants first, and of each tensor, flat as they are given, its length and a stride.
   const before = Array.from({length: 2 * (bound.length + 1)}, (_, i) => `n${i}: i32,`);
   const uniformFields = [...integers.map(x => `${x}: i32,`), ...floats.map(x => `${x}: f32,`)];
-  const code = `struct U { nan: f32, infinity: f32, ${before.join(' ')} size: i32, groups: i32, ${uniformFields.join(' ')} }
+  const code = `struct U {
+  nan: f32, infinity: f32, ${before.join(' ')} size: i32, groups: i32, ${uniformFields.join(' ')}
+}
 @group(0) @binding(0) var<storage, read_write> ${first}: array<f32>;
 ${declared.join('\n')}
 @group(0) @binding(${bound.length + 1}) var<uniform> u: U;
 ${head}
-@compute @workgroup_size(${GROUP}) fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) number: u32) {
+@compute @workgroup_size(${GROUP}) fn main(
+  @builtin(workgroup_id) at: vec3u,
+  @builtin(num_workgroups) count: vec3u,
+  @builtin(local_invocation_index) number: u32,
+) {
   let group = i32((at.z * count.y + at.y) * count.x + at.x);
   let lane = i32(number);
 ${byRow ? `if (group >= u.groups) { return; } ${body}` : `let i = group * ${GROUP} + lane; if (i < u.size) { ${body} }`}

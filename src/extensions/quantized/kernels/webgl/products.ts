@@ -35,7 +35,8 @@ function unpackAll(parts: readonly AdaptedMatrix[]): tf.Tensor {
       : 'factorAt(p, start) * vec2(quantAt(p, start), quantAt(p, start + 1)) + shiftAt(p, start)';
   const program = {
     reads: parts.map((_, i) => `three${i}`),
-    head: `int part = 0; ${formatCode(format, glsl(`${pixelAt} return three0(0, 0, 2 * i);`), String(rowBytes(matrix)))}`,
+    head: `int part = 0;
+    ${formatCode(format, glsl(`${pixelAt} return three0(0, 0, 2 * i);`), String(rowBytes(matrix)))}`,
     code: ['rg', 'ba']
       .map(
         (name, i) => `{ int at = row + ${i}; int line = at; part = 0; ${selectPart}

@@ -22,12 +22,16 @@ const COLUMNS = GROUP / 8;
 function dialect(count: number): Dialect {
   const laterParts = numbered(count).slice(1);
   const cases = laterParts.map(i => `case ${i}: { return packed${i}[i]; }`).join(' ');
-  const word = `fn word(i: i32) -> i32 { ${count === 1 ? '' : `switch (part) { ${cases} default: {} }`} return packed0[i]; }`;
+  const word = `fn word(i: i32) -> i32 {
+    ${count === 1 ? '' : `switch (part) { ${cases} default: {} }`} return packed0[i];
+  }`;
   return {
     integer: 'i32',
     real: 'f32',
     define: (name, parameters, type, expression) =>
-      `fn ${name}(${parameters.map(parameter => `${parameter}: i32`).join(', ')}) -> ${type} { return ${expression}; }`,
+      `fn ${name}(${parameters.map(parameter => `${parameter}: i32`).join(', ')}) -> ${type} {
+        return ${expression};
+      }`,
     primitives: `var<private> part: i32; ${word}
 fn bits(v: i32, shift: i32, mask: i32) -> i32 { return (v >> u32(shift)) & mask; }
 fn byteAt(offset: i32) -> i32 { return bits(word(offset / 4), 8 * (offset % 4), 255); }
@@ -92,7 +96,9 @@ function settingsOf({ranks}: Variant): {integers: string[]; floats: string[]} {
 function findPart(count: number, size: number): string {
   const steps = numbered(count - 1).map(
     i => `if (which == ${i} && tile >= (u.columns${i} + ${size - 1}) / ${size}) {
-  tile -= (u.columns${i} + ${size - 1}) / ${size}; start += u.columns${i}; which = ${i + 1}; width = u.columns${i + 1}; }`,
+  tile -= (u.columns${i} + ${size - 1}) / ${size}; start += u.columns${i};
+  which = ${i + 1}; width = u.columns${i + 1};
+}`,
   );
   return `var which = 0; var start = 0; var width = u.columns0; ${steps.join('\n')} part = which;`;
 }
@@ -116,7 +122,8 @@ function update({ranks, adds}: Variant): string {
 
 /** Code for the values `w` of the matrix from `row` and `column` on that share a factor; `t` counts them. */
 function eachTogether(format: BlockFormat, isInside: string, use: string): string {
-  return `let p = blockOf(row, column); let first = indexOf(column); let factor = factorAt(p, first); let shift = shiftAt(p, first);
+  return `let p = blockOf(row, column); let first = indexOf(column); let factor = factorAt(p, first);
+let shift = shiftAt(p, first);
 for (var t = 0; t < ${numbersTogether(format)}; t++) {
   var w = 0.0; if (${isInside}) { w = factor * real(quantAt(p, first + t)) + shift; } ${use}
 }`;
@@ -128,12 +135,12 @@ function tileStep(format: BlockFormat, back: boolean, source: string): string {
   // The number of pieces of a row that a tile reads.
   const pieces = (back ? TILE : DEEP) / together;
   const unpack = back
-    ? eachTogether(format, 'row < width && column + t < u.inner', `ws[line * ${TILE} + first_ + t] = w;`)
-    : eachTogether(format, 'row < width && column + t < u.inner', `ws[(first_ + t) * ${TILE} + line] = w;`);
+    ? eachTogether(format, 'row < width && column + t < u.inner', `wTile[line * ${TILE} + first_ + t] = w;`)
+    : eachTogether(format, 'row < width && column + t < u.inner', `wTile[(first_ + t) * ${TILE} + line] = w;`);
   return `for (var e = lane; e < ${TILE * DEEP}; e += ${GROUP}) {
   let k = e % ${DEEP}; let j = e / ${DEEP}; var v = 0.0;
   if (at + k < ${back ? 'width' : 'u.inner'} && top + j < u.rows) { v = ${source}; }
-  xs[k * ${TILE} + j] = v;
+  xTile[k * ${TILE} + j] = v;
 }
 for (var e = lane; e < ${(TILE * DEEP) / together}; e += ${GROUP}) {
   let line = e / ${pieces}; let first_ = (e % ${pieces}) * ${together};
@@ -142,14 +149,15 @@ for (var e = lane; e < ${(TILE * DEEP) / together}; e += ${GROUP}) {
 }
 workgroupBarrier();
 for (var k = 0; k < ${DEEP}; k++) {
-  let o = k * ${TILE}; let v = vec4f(ws[o + cx], ws[o + cx + 1], ws[o + cx + 2], ws[o + cx + 3]);
-  for (var i = 0; i < 4; i++) { acc[i] += xs[o + ry + i] * v; }
+  let o = k * ${TILE}; let c = o + firstColumn;
+  let v = vec4f(wTile[c], wTile[c + 1], wTile[c + 2], wTile[c + 3]);
+  for (var i = 0; i < 4; i++) { acc[i] += xTile[o + firstRow + i] * v; }
 }
 workgroupBarrier();`;
 }
 
-const TILES = `var<workgroup> xs: array<f32, ${TILE * DEEP}>; var<workgroup> ws: array<f32, ${TILE * DEEP}>;`;
-const PLACE = `let cx = (lane % 8) * 4; let ry = (lane / 8) * 4; var acc: array<vec4f, 4>;`;
+const TILES = `var<workgroup> xTile: array<f32, ${TILE * DEEP}>; var<workgroup> wTile: array<f32, ${TILE * DEEP}>;`;
+const PLACE = `let firstColumn = (lane % 8) * 4; let firstRow = (lane / 8) * 4; var acc: array<vec4f, 4>;`;
 
 /** The products. A workgroup computes a tile, a lane 4 × 4 of its values. */
 function tiles(variant: Variant): Program {
@@ -162,10 +170,15 @@ function tiles(variant: Variant): Program {
     head: `${TILES} ${numbersOf(format, length)}`,
     body: `let wide = ${tilesOf(length, TILE)}; let top = (group / wide) * ${TILE}; var tile = group % wide;
 ${findPart(length, TILE)} let left = tile * ${TILE}; ${PLACE}
-for (var at = 0; at < u.inner; at += ${DEEP}) { ${tileStep(format, false, 'x[(top + j) * u.inner + at + k]')} }
+for (var at = 0; at < u.inner; at += ${DEEP}) {
+  ${tileStep(format, false, 'x[(top + j) * u.inner + at + k]')}
+}
 for (var i = 0; i < 4; i++) { for (var j = 0; j < 4; j++) {
-  let row = top + ry + i; let column = left + cx + j;
-  if (row < u.rows && column < width) { var s = acc[i][j]; ${update(variant)} y[row * u.across + start + column] = s; }
+  let row = top + firstRow + i; let column = left + firstColumn + j;
+  if (row < u.rows && column < width) {
+    var s = acc[i][j];
+    ${update(variant)} y[row * u.across + start + column] = s;
+  }
 } }`,
   }));
 }
@@ -184,16 +197,22 @@ function tilesBack(variant: Variant): Program {
     writes: ['y'],
     ...settingsOf(variant),
     head: `${TILES} ${numbersOf(format, ranks.length)}`,
-    body: `let wide = (u.inner + ${TILE - 1}) / ${TILE}; let top = (group / wide) * ${TILE}; let left = (group % wide) * ${TILE};
+    body: `let wide = (u.inner + ${TILE - 1}) / ${TILE};
+let top = (group / wide) * ${TILE}; let left = (group % wide) * ${TILE};
 ${PLACE} var start = 0;
 for (var which = 0; which < ${ranks.length}; which++) {
   part = which; var width = 0; switch (which) { ${widths.join(' ')} default: {} }
-  for (var at = 0; at < width; at += ${DEEP}) { ${tileStep(format, true, 'x[(top + j) * u.across + start + at + k]')} }
+  for (var at = 0; at < width; at += ${DEEP}) {
+    ${tileStep(format, true, 'x[(top + j) * u.across + start + at + k]')}
+  }
   start += width;
 }
 for (var i = 0; i < 4; i++) { for (var j = 0; j < 4; j++) {
-  let row = top + ry + i; let column = left + cx + j;
-  if (row < u.rows && column < u.inner) { var s = acc[i][j]; ${steps.join('\n')} y[row * u.inner + column] = s; }
+  let row = top + firstRow + i; let column = left + firstColumn + j;
+  if (row < u.rows && column < u.inner) {
+    var s = acc[i][j];
+    ${steps.join('\n')} y[row * u.inner + column] = s;
+  }
 } }`,
   }));
 }
@@ -210,14 +229,16 @@ function fewRows(variant: Variant): Program {
     head: `var<workgroup> parts: array<f32, ${FEW * GROUP}>; ${numbersOf(format, ranks.length)}`,
     body: `var tile = group; ${findPart(ranks.length, EACH)} var sums: array<f32, ${FEW}>;
 { let row = tile * ${EACH} + lane / ${EACH};
-if (row < width) { for (var column = (lane % ${EACH}) * ${together}; column < u.inner; column += ${EACH * together}) {
+if (row < width) {
+  for (var column = (lane % ${EACH}) * ${together}; column < u.inner; column += ${EACH * together}) {
   ${eachTogether(format, 'column + t < u.inner', use)}
 } } }
 for (var r = 0; r < u.rows; r++) { parts[r * ${GROUP} + lane] = sums[r]; }
 workgroupBarrier();
 let column = tile * ${EACH} + lane % ${EACH}; let row = lane / ${EACH};
 if (row < u.rows && column < width) {
-  var s = 0.0; for (var k = 0; k < ${EACH}; k++) { s += parts[row * ${GROUP} + (lane % ${EACH}) * ${EACH} + k]; }
+  var s = 0.0;
+  for (var k = 0; k < ${EACH}; k++) { s += parts[row * ${GROUP} + (lane % ${EACH}) * ${EACH} + k]; }
   ${update(variant)} y[row * u.across + start + column] = s;
 }`,
   }));
@@ -248,7 +269,11 @@ for (var k = lane; k < u.inner; k += ${GROUP}) { let v = x[group * u.inner + k];
 ${back ? ofB.join('\n') : ''}
 for (var r = 0; r < ${width}; r++) { parts[r * ${GROUP} + lane] = sums[r]; }
 workgroupBarrier();
-if (lane < ${width}) { var s = 0.0; for (var k = 0; k < ${GROUP}; k++) { s += parts[lane * ${GROUP} + k]; } h[group * ${width} + lane] = s; }`,
+if (lane < ${width}) {
+  var s = 0.0;
+  for (var k = 0; k < ${GROUP}; k++) { s += parts[lane * ${GROUP} + k]; }
+  h[group * ${width} + lane] = s;
+}`,
   }));
 }
 
@@ -257,36 +282,48 @@ function factorGradients({format, ranks}: Variant): Program {
   const all = ranks.reduce((sum, rank) => sum + rank, 0);
   const factors = updated(ranks);
   const starts = ranks.map((_, i) => ['0', ...numbered(i).map(j => `u.columns${j}`)].join(' + '));
-  const sumUp = (count: number) =>
-    `for (var r = 0; r < ${count}; r++) { var s = 0.0; for (var k = 0; k < 8; k++) { s += parts[(k * ${COLUMNS} + lane) * ${all} + r]; } sums[r] = s; }`;
-  const find = factors.map(
-    ({
-      i,
-    }) => `if (which < 0 && tile < (u.columns${i} + ${COLUMNS - 1}) / ${COLUMNS}) { which = ${i}; width = u.columns${i}; start = ${starts[i]}; }
-if (which < 0) { tile -= (u.columns${i} + ${COLUMNS - 1}) / ${COLUMNS}; }`,
+  const sumUp = (count: number) => `for (var r = 0; r < ${count}; r++) {
+    var s = 0.0;
+    for (var k = 0; k < 8; k++) { s += parts[(k * ${COLUMNS} + lane) * ${all} + r]; }
+    sums[r] = s;
+  }`;
+  const find = factors.map(({i}) => {
+    const tiles = `(u.columns${i} + ${COLUMNS - 1}) / ${COLUMNS}`;
+    return `if (which < 0 && tile < ${tiles}) {
+  which = ${i}; width = u.columns${i}; start = ${starts[i]};
+}
+if (which < 0) { tile -= ${tiles}; }`;
+  });
+  /** Code for each rank, of the matrix that a workgroup belongs to. */
+  const ofMatrix = (code: (factor: (typeof factors)[number]) => string) =>
+    factors.map(factor => `if (which == ${factor.i}) { for (var r = 0; r < ${factor.rank}; r++) { ${code(factor)} } }`);
+  const ofB = ofMatrix(({from}) => `sums[r] += v * h[row * ${2 * all} + ${from} + r];`);
+  const toA = factors.map(
+    ({i, rank, from}) => `for (var r = 0; r < ${rank}; r++) { da${i}[column * ${rank} + r] = sums[${from} + r]; }`,
   );
-  const ofB = factors.map(
-    ({i, rank, from}) =>
-      `if (which == ${i}) { for (var r = 0; r < ${rank}; r++) { sums[r] += v * h[row * ${2 * all} + ${from} + r]; } }`,
-  );
+  const toB = ofMatrix(({i}) => `db${i}[r * width + column] = u.scale${i} * sums[r];`);
   return programOf(nameOf('blockFactors', {format, ranks, adds: false}), () => ({
     reads: ['x', 'dy', 'h'],
     writes: factors.flatMap(({i}) => [`da${i}`, `db${i}`]),
     ...settingsOf({format, ranks, adds: false}),
     head: `var<workgroup> parts: array<f32, ${GROUP * all}>;`,
-    body: `let before = (u.inner + ${COLUMNS - 1}) / ${COLUMNS}; let ofA = group < before; var which = -1; var start = 0; var width = u.inner;
+    body: `let before = (u.inner + ${COLUMNS - 1}) / ${COLUMNS}; let ofA = group < before; var which = -1;
+var start = 0; var width = u.inner;
 var tile = select(group - before, group, ofA); if (!ofA) { ${find.join('\n')} }
 let column = tile * ${COLUMNS} + lane % ${COLUMNS}; var sums: array<f32, ${all}>;
 if (column < width) { for (var row = lane / ${COLUMNS}; row < u.rows; row += 8) {
-  if (ofA) { let v = x[row * u.inner + column]; for (var r = 0; r < ${all}; r++) { sums[r] += v * h[row * ${2 * all} + ${all} + r]; } }
+  if (ofA) {
+    let v = x[row * u.inner + column];
+    for (var r = 0; r < ${all}; r++) { sums[r] += v * h[row * ${2 * all} + ${all} + r]; }
+  }
   else { let v = dy[row * u.across + start + column]; ${ofB.join('\n')} }
 } }
 for (var r = 0; r < ${all}; r++) { parts[lane * ${all} + r] = sums[r]; }
 workgroupBarrier();
 if (lane < ${COLUMNS} && column < width) {
   ${sumUp(all)}
-  if (ofA) { ${factors.map(({i, rank, from}) => `for (var r = 0; r < ${rank}; r++) { da${i}[column * ${rank} + r] = sums[${from} + r]; }`).join('\n')} }
-  ${factors.map(({i, rank}) => `if (which == ${i}) { for (var r = 0; r < ${rank}; r++) { db${i}[r * width + column] = u.scale${i} * sums[r]; } }`).join('\n')}
+  if (ofA) { ${toA.join('\n')} }
+  ${toB.join('\n')}
 }`,
   }));
 }

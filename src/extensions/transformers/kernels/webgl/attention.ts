@@ -36,11 +36,10 @@ const QUERIES_IN_REACH =
   'int shift = j - keys + queries; int first = max(0, shift - ahead) / 2 * 2; ' +
   'int end = min(queries, shift + behind + 2);';
 
-const ROW =
-  'int query = row % queries; int h = (row / queries) % heads; int b_ = row / (queries * heads); int kv = h / ratio;';
-const POSITION =
-  'int query = row % queries; int b_ = row / queries; int h = col / size; int kv = h / ratio; int r = (b_ * heads ' +
-  '+ h) * queries + query;';
+const ROW = `int query = row % queries; int h = (row / queries) % heads;
+int b_ = row / (queries * heads); int kv = h / ratio;`;
+const POSITION = `int query = row % queries; int b_ = row / queries; int h = col / size; int kv = h / ratio;
+int r = (b_ * heads + h) * queries + query;`;
 
 /** Adds to a pixel the products of two rows of `a` with two rows of `b`. */
 const ROWS_BY_ROWS = `result += vec4(dot(a.rg, b.rg), dot(a.rg, b.ba), dot(a.ba, b.rg), dot(a.ba, b.ba));`;
@@ -52,7 +51,9 @@ const COLUMNS_BY_COLUMNS = `result += vec4(a.r * b.rg + a.b * b.ba, a.g * b.rg +
 /** For each query, the sum of its keys' rows of `other`, weighted by `factors`. */
 function sumOfKeys(factors: string, other: string, from: string): string {
   return `${KEYS_IN_REACH} for (int j = first; j < end; j += 2) {
-  vec4 a = ${factors}s(r, j); vec4 b = ${other}s(b_ * keys + j, ${from} + kv * size + col % size); ${ROWS_BY_COLUMNS}
+  vec4 a = ${factors}s(r, j);
+  vec4 b = ${other}s(b_ * keys + j, ${from} + kv * size + col % size);
+  ${ROWS_BY_COLUMNS}
 }`;
 }
 

@@ -27,7 +27,10 @@ function halvesProgram(kind: GateKind, back: boolean): MatrixProgram {
     reads: ['in_x', ...(back ? ['dy'] : [])],
     integers: ['width'],
     head: FUNCTIONS,
-    value: `int own = col < width ? col : col - width; float x = in_x(row, own); float c = ${c}; float f = ${f}; return ${result};`,
+    value: `int own = col < width ? col : col - width; float x = in_x(row, own);
+    float c = ${c};
+    float f = ${f};
+    return ${result};`,
   };
 }
 
@@ -38,7 +41,8 @@ const ROTATION = {
   head: `float rotated(int row, int col) {
   int k = col % size; int position = row % positions;
   if (k >= 2 * pairs || col / size >= rotatedHeads) return x(row, col);
-  bool apart = interleaved == 1; int j = apart ? k / 2 : k % pairs; bool first = apart ? k % 2 == 0 : k < pairs;
+  bool apart = interleaved == 1; int j = apart ? k / 2 : k % pairs;
+  bool first = apart ? k % 2 == 0 : k < pairs;
   int step = apart ? 1 : pairs; float s = sines(position, j) * direction;
   return x(row, col) * cosines(position, j) + (first ? -x(row, col + step) : x(row, col - step)) * s;
 }`,
@@ -114,7 +118,9 @@ const BEST: MatrixProgram = {
   integers: ['width', 'parts'],
   value: `int begin = (col < parts ? col : col - parts) * ${PART}; int end = min(begin + ${PART}, width);
 float best = x(row, begin); float wrong = 0.0;
-for (int j = begin; j < end; j++) { float v = x(row, j); best = max(best, v); wrong += isnan(v) || v > 3.4028234e38 ? 1.0 : 0.0; }
+for (int j = begin; j < end; j++) {
+  float v = x(row, j); best = max(best, v); wrong += isnan(v) || v > 3.4028234e38 ? 1.0 : 0.0;
+}
 return col < parts ? best : wrong;`,
 };
 
@@ -122,7 +128,11 @@ return col < parts ? best : wrong;`,
 const CHOSEN: MatrixProgram = {
   reads: ['best'],
   integers: ['parts', 'count'],
-  value: `if (col == count) { float wrong = 0.0; for (int j = 0; j < parts; j++) { wrong += best(row, parts + j); } return wrong; }
+  value: `if (col == count) {
+    float wrong = 0.0;
+    for (int j = 0; j < parts; j++) { wrong += best(row, parts + j); }
+    return wrong;
+  }
 float last = 0.0; int lastAt = -1;
 for (int n = 0; n <= col; n++) {
   float v = 0.0; int at = -1;
@@ -264,7 +274,9 @@ const OF_GRADIENTS: MatrixProgram = {
   ...OF_ROWS,
   reads: ['x', 'gamma', 'dy'],
   value: `${STATISTICS} float s2 = 0.0;
-for (int j = 0; j < width; j++) { float g = gamma(0, j) * dy(row, j); s2 += col == 2 ? g : g * (x(row, j) - mean) * inverse; }
+for (int j = 0; j < width; j++) {
+  float g = gamma(0, j) * dy(row, j); s2 += col == 2 ? g : g * (x(row, j) - mean) * inverse;
+}
 return s2 / float(width);`,
 };
 
@@ -279,7 +291,8 @@ const SHIFTED: MatrixProgram = {
 const BACK: MatrixProgram = {
   reads: ['x', 'known', 'gamma', 'dy'],
   integers: ['centered'],
-  value: `float level = centered == 1 ? known(row, 2) : 0.0; float normal = (x(row, col) - known(row, 0)) * known(row, 1);
+  value: `float level = centered == 1 ? known(row, 2) : 0.0;
+  float normal = (x(row, col) - known(row, 0)) * known(row, 1);
 return (gamma(0, col) * dy(row, col) - level - normal * known(row, 3)) * known(row, 1);`,
 };
 

@@ -178,7 +178,8 @@ for (var h = kv * u.ratio; h < (kv + 1) * u.ratio; h++) {
     workgroupBarrier();
     let count = min(${GROUP}, end - from_);
     for (var i = 0; i < count; i++) {
-      let x = placeQ(b, from_ + i, h); let y = placeY(b, from_ + i, h); let w = weights[i]; let g = dScores[i];
+      let x = placeQ(b, from_ + i, h); let y = placeY(b, from_ + i, h); let w = weights[i];
+      let g = dScores[i];
       ${eachValue('sumsK[t] += g * q[x + d]; sumsV[t] += w * dy[y + d];')}
     }
     workgroupBarrier();
@@ -201,7 +202,10 @@ let j = i % u.keys; let query = (i / u.keys) % u.queries; let h = (i / (u.keys *
 let distance = j - (u.keys - u.queries + query); var sum = 0.0;
 if (distance <= u.ahead && distance >= -u.behind) {
   for (var b = i / (u.keys * u.queries * u.heads); b < u.batch; b += u.examples) {
-    if (visible(b, j)) { let ofV = placeK(b, j, h / u.ratio, u.fromV); var p = 0.0; ${D_SCORE} sum += dScore; }
+    if (visible(b, j)) {
+      let ofV = placeK(b, j, h / u.ratio, u.fromV); var p = 0.0;
+      ${D_SCORE} sum += dScore;
+    }
   }
 }
 db[i] = sum;`,

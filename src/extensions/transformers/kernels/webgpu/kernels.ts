@@ -33,7 +33,9 @@ function halvesProgram(kind: GateKind, back: boolean): Program {
       integers: ['count', 'width'],
       head: FUNCTIONS,
       body: `let i = group * ${GROUP} + lane; if (i < u.count) {
-  let o = i + (i / u.width) * u.width; let x = in_x[o]; let up = in_x[o + u.width]; let c = ${c}; let f = ${f};
+  let o = i + (i / u.width) * u.width; let x = in_x[o]; let up = in_x[o + u.width];
+  let c = ${c};
+  let f = ${f};
   ${back ? 'let g = dy[i]; dx[o] = g * f * up; dx[o + u.width] = g * x * c;' : 'y[i] = x * c * up;'}
 }`,
     };
@@ -57,9 +59,11 @@ const ROTATE: Program = {
   writes: ['y'],
   integers: ['positions', 'heads', 'rotatedHeads', 'length', 'pairs', 'interleaved'],
   floats: ['direction'],
-  body: `let k = i % u.length; let head = (i / u.length) % u.heads; let position = (i / (u.length * u.heads)) % u.positions;
+  body: `let k = i % u.length; let head = (i / u.length) % u.heads;
+  let position = (i / (u.length * u.heads)) % u.positions;
 if (k >= 2 * u.pairs || head >= u.rotatedHeads) { y[i] = x[i]; return; }
-let apart = u.interleaved == 1; let j = select(k % u.pairs, k / 2, apart); let first = select(k < u.pairs, k % 2 == 0, apart);
+let apart = u.interleaved == 1; let j = select(k % u.pairs, k / 2, apart);
+let first = select(k < u.pairs, k % 2 == 0, apart);
 let step = select(u.pairs, 1, apart); let a = position * u.pairs + j; let s = sines[a] * u.direction;
 y[i] = x[i] * cosines[a] + select(x[max(i - step, 0)] * s, -x[i + step] * s, first);`,
 };
@@ -101,18 +105,30 @@ const LARGEST: Program = {
   writes: ['y'],
   integers: ['width', 'count'],
   head: `${REDUCE} var<workgroup> values: array<f32, ${GROUP}>; var<workgroup> places: array<i32, ${GROUP}>;
-fn isBetter(v: f32, at: i32, w: f32, other: i32) -> bool { return at >= 0 && (other < 0 || v > w || (v == w && at < other)); }
-fn isWrong(v: f32) -> bool { let bits = bitcast<u32>(v); return (bits & 0x7f800000u) == 0x7f800000u && bits != 0xff800000u; }`,
+fn isBetter(v: f32, at: i32, w: f32, other: i32) -> bool {
+  return at >= 0 && (other < 0 || v > w || (v == w && at < other));
+}
+fn isWrong(v: f32) -> bool {
+  let bits = bitcast<u32>(v); return (bits & 0x7f800000u) == 0x7f800000u && bits != 0xff800000u;
+}`,
   body: `let o = group * u.width; let out = group * (2 * u.count + 1); var w = 0.0;
 ${laneLoop('j', 'u.width', 'w += select(0.0, 1.0, isWrong(x[o + j]));')}
 let wrong = total(w, lane); var last = 0.0; var lastAt = -1;
 for (var n = 0; n < u.count; n++) {
   var v = 0.0; var at = -1;
-  ${laneLoop('j', 'u.width', 'let z = x[o + j]; if ((lastAt < 0 || z < last || (z == last && j > lastAt)) && isBetter(z, j, v, at)) { v = z; at = j; }')}
+  ${laneLoop(
+    'j',
+    'u.width',
+    `let z = x[o + j];
+    let isAfterLast = lastAt < 0 || z < last || (z == last && j > lastAt);
+    if (isAfterLast && isBetter(z, j, v, at)) { v = z; at = j; }`,
+  )}
   values[lane] = v; places[lane] = at;
   workgroupBarrier();
   for (var s = ${GROUP / 2}; s > 0; s /= 2) {
-    if (lane < s && isBetter(values[lane + s], places[lane + s], values[lane], places[lane])) { values[lane] = values[lane + s]; places[lane] = places[lane + s]; }
+    if (lane < s && isBetter(values[lane + s], places[lane + s], values[lane], places[lane])) {
+      values[lane] = values[lane + s]; places[lane] = places[lane + s];
+    }
     workgroupBarrier();
   }
   last = values[0]; lastAt = places[0];
@@ -139,17 +155,24 @@ function appendProgram(hasPast: boolean): Program {
     ],
     head: `fn rotated(row: i32, c: i32) -> f32 {
   let o = row * (u.widthQ + 2 * u.widthK) + c; let k = c % u.length; if (k >= 2 * u.pairs) { return x[o]; }
-  let apart = u.interleaved == 1; let j = select(k % u.pairs, k / 2, apart); let first = select(k < u.pairs, k % 2 == 0, apart);
+  let apart = u.interleaved == 1; let j = select(k % u.pairs, k / 2, apart);
+  let first = select(k < u.pairs, k % 2 == 0, apart);
   let step = select(u.pairs, 1, apart); let a = (row % u.angles) * u.pairs + j;
   return x[o] * cosines[a] + select(x[max(o - step, 0)], -x[o + step], first) * sines[a];
 }`,
-    body: `var i = group * ${GROUP} + lane; let sizeQ = u.batch * u.positions * u.widthQ; let all = u.before + u.positions;
+    body: `var i = group * ${GROUP} + lane; let sizeQ = u.batch * u.positions * u.widthQ;
+    let all = u.before + u.positions;
 let sizeK = u.batch * all * u.widthK; if (i >= sizeQ + 2 * sizeK) { return; }
 if (i < sizeQ) { q[i] = rotated(i / u.widthQ, i % u.widthQ); return; }
-i -= sizeQ; let isV = i >= sizeK; i -= select(0, sizeK, isV); let c = i % u.widthK; let j = (i / u.widthK) % all; let b = i / (u.widthK * all); var s = 0.0;
+i -= sizeQ; let isV = i >= sizeK; i -= select(0, sizeK, isV); let c = i % u.widthK;
+let j = (i / u.widthK) % all; let b = i / (u.widthK * all); var s = 0.0;
 if (j >= u.before) {
   let row = b * u.positions + j - u.before;
-  if (isV) { s = x[row * (u.widthQ + 2 * u.widthK) + u.widthQ + u.widthK + c]; } else { s = rotated(row, u.widthQ + c); }
+  if (isV) {
+    s = x[row * (u.widthQ + 2 * u.widthK) + u.widthQ + u.widthK + c];
+  } else {
+    s = rotated(row, u.widthQ + c);
+  }
 } ${hasPast ? `else { ${cached} }` : ''}
 if (isV) { v[i] = s; } else { k[i] = s; }`,
   }));
@@ -214,9 +237,9 @@ if (lane == 0) {
 }`,
 };
 
-const COUNT =
-  `var c = 0.0; ${laneLoop('j', 'u.rows', 'c += select(1.0, 0.0, f32(t[j]) == f32(u.ignored));')} let counted = ` +
-  'total(c, lane);';
+const COUNT = `var c = 0.0;
+${laneLoop('j', 'u.rows', 'c += select(1.0, 0.0, f32(t[j]) == f32(u.ignored));')}
+let counted = total(c, lane);`;
 
 const WRONG_TARGETS = `var w = 0.0;
 ${laneLoop('j', 'u.rows', 'w += select(1.0, 0.0, f32(t[j]) == f32(u.ignored) || isClass(f32(t[j]), u.width));')}
