@@ -35,7 +35,8 @@ export class HubServer {
   requests: string[] = [];
   /** What the other host must not see. */
   readonly leaks: string[] = [];
-  hasList = true;
+  /** What is asked for the files of a repository gets: 200 is the list. */
+  listStatus = 200;
   showsCommit = true;
   isOffline = false;
   exposed = 'X-Repo-Commit,X-Error-Code,ETag,Content-Range,X-Linked-Size,X-Linked-ETag';
@@ -100,7 +101,7 @@ export class HubServer {
     const {commit, files} = found;
     if (api === 'api/models/') {
       const json = {sha: commit, siblings: Object.keys(files).map(rfilename => ({rfilename}))};
-      response.writeHead(this.hasList ? 200 : 404).end(this.hasList ? JSON.stringify(json) : 'Not here');
+      response.writeHead(this.listStatus).end(this.listStatus === 200 ? JSON.stringify(json) : 'Not here');
       return;
     }
     const token = this.gated.get(repo);

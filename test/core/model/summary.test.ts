@@ -132,6 +132,22 @@ function trained(base: tf.LayersModel, config: LoRAConfig): tf.LayersModel {
 
 const METHODS = ['dora', 'loha', 'lokr', 'vera', 'ia3', 'ia3-feedforward', 'lora-fa'] as const;
 
+test('a conversion to LoRA that is aborted at its second layer frees what it made', async () => {
+  await withoutLeaks(async () => {
+    const base = network();
+    const model = trained(base, {method: 'loha'});
+    const abort = new AbortController();
+    const onProgress = ({done}: {done: number}) => {
+      if (done === 1) {
+        abort.abort();
+      }
+    };
+    const conversion = convertToLoRA(model, {rank: 1, signal: abort.signal, onProgress});
+    await expect(conversion).rejects.toMatchObject({code: 'ERR_ABORTED'});
+    [model, base].forEach(each => disposeModel(each));
+  });
+});
+
 test.each(METHODS)('%s of full rank computes the same as LoRA', async method => {
   await withoutLeaks(async () => {
     const base = network();

@@ -268,7 +268,7 @@ describe('revisions', () => {
 
   test('a mirror without a list says the commit in a header, or it has to be named', async () => {
     const commit = server.push('org/name', {'a.txt': 'a', 'adapter_config.json': '{}'});
-    server.hasList = false;
+    server.listStatus = 404;
     expect(await textAt('hf://org/name/a.txt')).toBe('a');
     expect((await failure(read('hf://org/name/c.txt'))).message).toContain('hf://org/name has no file "c.txt".');
     server.showsCommit = false;
@@ -276,6 +276,13 @@ describe('revisions', () => {
     expect((await failure(read('hf://org/name/a.txt'))).message).toContain('Name a commit: hf://org/name@<commit>');
     expect(await textAt(`hf://org/name@${commit}/a.txt`)).toBe('a');
   });
+});
+
+test.each([401, 403])('a mirror that refuses the list by %d is not asked for the file', async status => {
+  server.push('org/name', {'a.txt': 'a'});
+  server.listStatus = status;
+  expect(await failure(read('hf://org/name/a.txt'))).toMatchObject({code: 'ERR_IO'});
+  expect(server.requests).toEqual([expect.stringContaining('GET /api/models/org/name/revision/main')]);
 });
 
 describe('downloads', () => {
