@@ -149,6 +149,34 @@ test('each block is read once in a prediction, and files are closed with the mod
   expect(weights.map(({closed}) => closed)).toEqual([1, 1]);
 });
 
+test('files of the origin private file system are read by their access handles, and closed', async () => {
+  const folder = writeLlama('BF16');
+  const config = readFileSync(join(folder, 'config.json'), 'utf8');
+  const files = filesOf(folder);
+  const weights = files.map(file => ({
+    createSyncAccessHandle: () =>
+      Promise.resolve({
+        getSize: () => file.size,
+        read: (target: Uint8Array, {at}: {at: number}) => file.read(target, at),
+        close: () => {
+          file.close();
+        },
+      }),
+  }));
+  const predictions: Float32Array[] = [];
+  for (const {model} of [
+    await loadTransformer({config, weights, tokenizer: false}, {weights: 'streamed'}),
+    await loadTransformer(folder, IN_MEMORY),
+  ]) {
+    const ids = tf.tensor2d([[1, 2, 3, 4, 5, 6, 7]], undefined, 'int32');
+    predictions.push(tf.tidy(() => (model.predict([ids, tf.onesLike(ids)]) as tf.Tensor).dataSync<'float32'>()));
+    ids.dispose();
+    disposeModel(model);
+  }
+  expect(predictions[0]).toEqual(predictions[1]);
+  expect(files.map(({closed}) => closed)).toEqual([1, 1]);
+});
+
 test('a file without matrices is closed once it has been read', async () => {
   const folder = writeLlama('F32');
   const config = readFileSync(join(folder, 'config.json'), 'utf8');
