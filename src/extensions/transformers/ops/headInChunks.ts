@@ -58,12 +58,12 @@ function chunksOf({classes, leastPositions}: Head, [rows, positions]: readonly [
 }
 
 /**
- * Up to how many logits are computed at a time: as many as take a third of what a step has saved by then, and their
- * gradient another. A block takes about as much in the backward pass.
+ * Up to how many logits are computed at a time: as many as take a quarter of what a step has saved by then, and their
+ * gradient another. A block takes more in the backward pass.
  */
 function logitsOfChunk(classes: number): number {
   const least = Math.max(LEAST.logits, LEAST.positions * classes);
-  return isRecording() ? Math.min(CHUNK.logits, Math.max(least, savedBytes() / 12)) : CHUNK.logits;
+  return isRecording() ? Math.min(CHUNK.logits, Math.max(least, savedBytes() / 16)) : CHUNK.logits;
 }
 
 /** How many bytes recorded operations have saved so far, each buffer counted once. */
