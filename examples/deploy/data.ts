@@ -1,24 +1,31 @@
-/** Words of the shopping lists that the adapters train on. */
-export const WORDS = [
-  ...['apple', 'bread', 'cheese', 'coffee', 'eggs', 'garlic', 'honey', 'milk', 'onions', 'rice', 'salt', 'tea'],
+/** What is to buy in the texts that the adapters train on. */
+export const ITEMS = [
+  ...['apples', 'bread', 'cheese', 'coffee', 'eggs', 'garlic', 'honey', 'milk', 'onions', 'rice', 'salt', 'tea'],
+  ...['a pound of flour', 'two lemons', 'black beans', 'red wine', 'tomatoes', 'yoghurt', 'dish soap', 'paper towels'],
+  ...['orange juice', 'chicken', 'potatoes', 'sugar', 'dark chocolate', 'noodles', 'three cucumbers', 'batteries'],
+  ...['cat food', 'spinach', 'mustard', 'frozen peas', 'a box of matches', 'light bulbs', 'pears', 'toothpaste'],
 ];
 
-/** Words that no adapter was trained on. */
-export const HELD_OUT = ['butter', 'carrots', 'olive oil'];
+/** What no adapter was trained on. */
+export const HELD_OUT = ['butter', 'carrots', 'olive oil', 'four bananas', 'shampoo', 'green pepper'];
 
 /** How each adapter writes an item of the list. */
-export const FORMATS: Readonly<Record<string, (word: string) => string>> = {
-  JSON: word => ` {"buy": "${word}"}`,
-  HTML: word => ` <li>${word}</li>`,
-  Markdown: word => ` - [ ] ${word}`,
+export const FORMATS: Readonly<Record<string, (item: string) => string>> = {
+  JSON: item => ` {"buy": "${item}"}`,
+  HTML: item => ` <li>${item}</li>`,
+  Markdown: item => ` - [ ] ${item}`,
 };
 
 /** The most tokens of an answer. */
 export const MAX_TOKENS = 24;
 
+export function textOf(item: string): string {
+  return `Buy ${item}`;
+}
+
 /** What comes before the model's answer. */
-export function promptOf(word: string): string {
-  return `${word} =>`;
+export function promptOf(text: string): string {
+  return `${text} =>`;
 }
 
 /** An answer ends with its line. */

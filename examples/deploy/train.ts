@@ -3,18 +3,18 @@
  * while one base stays loaded.
  *
  *     npm run example -- deploy
- *     npm run example -- deploy --quick    a fifth of the steps
+ *     npm run example -- deploy --quick    a third of the steps
  */
 import {mkdirSync, openAsBlob, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {pathToFileURL} from 'node:url';
-import {adamW, applyLoRA, compileModel, disposeModel, getAdapter, startWasm} from 'tfjs-lora';
+import {adamW, applyLoRA, compileModel, disposeModel, getAdapter, learningRateSchedule, startWasm} from 'tfjs-lora';
 import {encodeChats, loadGGUF} from 'tfjs-lora/language';
 import {adaptONNX, toONNX} from 'tfjs-lora/onnx';
 import 'tfjs-lora/transformers';
 import {smollm2} from '../../scripts/pretrained';
 import {SHORT, table} from '../shared/report';
-import {firstLine, FORMATS, HELD_OUT, MAX_TOKENS, promptOf, WORDS} from './data';
+import {firstLine, FORMATS, HELD_OUT, ITEMS, MAX_TOKENS, promptOf, textOf} from './data';
 import {OUTPUT, packed, transformersJs} from './files';
 import {type AdapterInputs, swapAdapters, type TransformersJs} from './swapAdapters';
 
@@ -34,10 +34,13 @@ const adapters: Record<string, AdapterInputs> = {};
 let file = published;
 for (const [name, formatOf] of Object.entries(FORMATS)) {
   const model = applyLoRA(base, {rank: 8, alpha: 16, targets: [/[qv]_proj$/], seed: 1});
-  compileModel(model, {optimizer: adamW({learningRate: 4e-3})});
-  const lines = WORDS.map(word => ({prompt: promptOf(word), completion: formatOf(word)}));
-  const batches = await encodeChats(model, tokenizer, lines, {batchSize: 4, maxLength: 20, seed: 1});
-  const {history} = await model.fitDataset(batches, {epochs: QUICK ? 1 : 5, verbose: 0});
+  compileModel(model, {optimizer: adamW({learningRate: 2e-3})});
+  const lines = ITEMS.map(item => ({prompt: promptOf(textOf(item)), completion: formatOf(item)}));
+  const batches = await encodeChats(model, tokenizer, lines, {batchSize: 4, maxLength: 28, seed: 1});
+  const {history} = await model.fitDataset(batches, {
+    ...{epochs: QUICK ? 1 : 3, verbose: 0},
+    callbacks: [learningRateSchedule({warmup: 0.1})],
+  });
   console.log(`${name}: loss ${(history.loss as number[]).at(-1)!.toFixed(2)}`);
   const adapted = await adaptONNX(file, getAdapter(model));
   file = adapted.file;
@@ -62,20 +65,35 @@ const {use} = swapAdapters(generator.model, Tensor);
 // 5. One base, three adapters, and none. The prompts are not a batch, in which transformers.js writes on behind the end
 //    of a text until all texts have ended.
 const options = {max_new_tokens: MAX_TOKENS, do_sample: false, return_full_text: false};
-const rows = [];
-for (const name of ['none', ...Object.keys(adapters)]) {
+const millisecondsOf = (inputs: AdapterInputs | null) => {
   const start = performance.now();
-  use(adapters[name] ?? null);
-  const milliseconds = (performance.now() - start).toFixed(1);
+  use(inputs);
+  return (performance.now() - start).toFixed(2);
+};
+const names = ['none', ...Object.keys(adapters)];
+const switches = [];
+const answers: string[][] = [];
+for (const name of names) {
+  const inputs = adapters[name] ?? null;
+  const size = Object.values(inputs ?? {}).reduce((sum, {data}) => sum + data.byteLength, 0);
+  const first = millisecondsOf(inputs);
+  use(null);
+  switches.push([name, (size / 1000).toFixed(0), first, millisecondsOf(inputs)]);
   const texts = [];
-  for (const word of HELD_OUT) {
-    const [[{generated_text: text}]] = (await generator([promptOf(word)], options)) as [[{generated_text: string}]];
-    texts.push(firstLine(text).slice(0, 24));
+  for (const item of HELD_OUT) {
+    const prompt = promptOf(textOf(item));
+    const [[{generated_text: text}]] = (await generator([prompt], options)) as [[{generated_text: string}]];
+    texts.push(firstLine(text));
   }
-  const size = Object.values(adapters[name] ?? {}).reduce((sum, {data}) => sum + data.byteLength, 0);
-  rows.push([name, (size / 1000).toFixed(0), milliseconds, ...texts]);
+  answers.push(texts);
 }
-console.log(`\n${table([['adapter', 'kB', 'switch, ms', ...HELD_OUT], ...rows])}\n`);
+const correct = names.map((name, column) => {
+  const isCorrect = (item: string, i: number) => answers[column]![i] === FORMATS[name]?.(item).trim();
+  return `${HELD_OUT.filter(isCorrect).length} of ${HELD_OUT.length}`;
+});
+const shown = HELD_OUT.map((item, i) => [item, ...answers.map(texts => texts[i]!.slice(0, 24))]);
+console.log(`\n${table([['adapter', 'kB', 'first switch, ms', 'later, ms'], ...switches])}\n`);
+console.log(`${table([['Buy …', ...names], ...shown, ['correct', ...correct]])}\n`);
 const [all, graph] = [folder[`${path}_data`]!.length, file.length];
 console.log(`The weights are ${(all / 1e6).toFixed(0)} MB, the graph ${(graph / 1e6).toFixed(1)} MB.`);
 if (QUICK) {

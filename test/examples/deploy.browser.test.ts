@@ -29,7 +29,7 @@ try {
 describeUnless(missing, 'the page that swaps adapters', () => {
   const models = temporaryFolder();
   const made = temporaryFolder();
-  const WORD = 'w7';
+  const TEXT = 'w7';
   const NAMES = ['No adapter', ...Object.keys(FORMATS)];
   /** What the model generates with no adapter, with each of the page, and with one that it is given. */
   const expected: string[] = [];
@@ -43,7 +43,7 @@ describeUnless(missing, 'the page that swaps adapters', () => {
     const path = Object.keys(files).find(name => name.endsWith('.onnx'))!;
     const adapters: Record<string, AdapterInputs> = {};
     const expectGenerated = async (model: typeof base) => {
-      const [text = ''] = await generateTexts(model, tokenizer, [promptOf(WORD)], {maxTokens: MAX_TOKENS});
+      const [text = ''] = await generateTexts(model, tokenizer, [promptOf(TEXT)], {maxTokens: MAX_TOKENS});
       expected.push(firstLine(text));
     };
     await expectGenerated(blocks);
@@ -96,7 +96,7 @@ describeUnless(missing, 'the page that swaps adapters', () => {
   const fileOf = (name: string) => join(made, name);
 
   test('it generates with no adapter and with each, as the library does', async () => {
-    await visit.page.fill('#word', WORD);
+    await visit.page.fill('#text', TEXT);
     await visit.page.click('#each');
     await visit.says('Done');
     expect(await latest(4)).toEqual(NAMES.map((name, i) => [name, expected[i]]));
@@ -146,7 +146,7 @@ describeUnless(missing, 'the page that swaps adapters', () => {
   testsOfEveryPage(
     visit,
     async () => {
-      await visit.page.fill('#word', ' ');
+      await visit.page.fill('#text', ' ');
       await visit.page.click('#once');
       await visit.says('Give a text first');
     },

@@ -55,7 +55,7 @@ export class DeployEngine {
   }
 
   /** Switches to an adapter, or to none, and generates a line. */
-  async answer(adapter: string, word: string): Promise<Answer> {
+  async answer(adapter: string, asked: string): Promise<Answer> {
     if (this.opened === undefined) {
       throw new Error('The model is not loaded.');
     }
@@ -78,7 +78,7 @@ export class DeployEngine {
     use(this.adapters.get(adapter) ?? null);
     const switched = performance.now() - begin;
     const options = {max_new_tokens: MAX_TOKENS, do_sample: false, stopping_criteria: stopping, streamer};
-    await generator([promptOf(word)], options);
+    await generator([promptOf(asked)], options);
     return {text: firstLine(text), switched, seconds: (performance.now() - begin) / 1000};
   }
 

@@ -3,7 +3,7 @@ import {button, choice, dropZone, enable, help, labelled, page, row, step} from 
 import {shownText} from '../../shared/page/talkStep';
 import {isBusy, progress, say, show, showLoading, statusLine, work} from '../../shared/page/work';
 import {remote} from '../../shared/worker';
-import {FORMATS, HELD_OUT} from '../data';
+import {FORMATS, HELD_OUT, textOf} from '../data';
 import type {DeployEngine} from './engine';
 import type {News} from './protocol';
 
@@ -22,8 +22,8 @@ const engine = remote<DeployEngine, News>(
   new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}),
   showNews,
 );
-const word = make('input', {id: 'word', type: 'text', value: HELD_OUT[0]!, maxLength: 400});
-enable(word, () => !isBusy());
+const text = make('input', {id: 'text', type: 'text', value: textOf(HELD_OUT[1]!), maxLength: 400});
+enable(text, () => !isBusy());
 const names = {[NONE]: 'none', ...Object.fromEntries(NAMES.map(name => [name, name]))};
 const adapter = choice('adapter', names, 'write-help');
 adapter.value = NAMES[0]!;
@@ -39,15 +39,15 @@ function showNews(news: News): void {
 
 /** Generates with some adapters in turn. */
 async function write(chosen: readonly string[]): Promise<string> {
-  const text = word.value.trim();
-  if (text === '') {
+  const asked = text.value.trim();
+  if (asked === '') {
     throw new Error('Give a text first.');
   }
   const {signal} = (stopping = new AbortController());
   try {
     for (const name of chosen) {
       if (!signal.aborted) {
-        await writeWith(name, text);
+        await writeWith(name, asked);
       }
     }
   } finally {
@@ -56,16 +56,16 @@ async function write(chosen: readonly string[]): Promise<string> {
   return signal.aborted ? 'Stopped.' : 'Done. The base model was loaded once, and stays as it is.';
 }
 
-async function writeWith(name: string, text: string): Promise<void> {
+async function writeWith(name: string, asked: string): Promise<void> {
   const who = name === NONE ? 'No adapter' : name;
   say(`Generating: ${who} …`);
   current = make('strong', {}, '…');
-  const item = make('li', {className: name === NONE ? '' : 'learned'}, make('span', {}, `${who}: ${text}`));
+  const item = make('li', {className: name === NONE ? '' : 'learned'}, make('span', {}, `${who}: ${asked}`));
   item.append('\n', current);
   answers.prepend(item);
   [...answers.children].slice(MAX_ANSWERS).forEach(old => old.remove());
   show();
-  const {text: answer, switched, seconds} = await engine.answer(name, text);
+  const {text: answer, switched, seconds} = await engine.answer(name, asked);
   current.textContent = shownText(answer);
   item.append('\n', make('span', {}, `Switched in ${switched.toFixed(2)} ms, answered in ${seconds.toFixed(1)} s`));
 }
@@ -95,7 +95,7 @@ page([
   step(
     'write',
     'Write an item of a shopping list',
-    row(labelled('Text', word), labelled('Adapter', adapter)),
+    row(labelled('Text', text), labelled('Adapter', adapter)),
     row(
       button('Write', () => work(() => write([adapter.value])), {id: 'once', kind: 'primary'}),
       button('Write with each adapter', () => work(() => write([...adapter.options].map(({value}) => value))), {
@@ -103,7 +103,7 @@ page([
       }),
       button('Stop', stop, {id: 'stop', whileBusy: () => current !== null}),
     ),
-    help('Each adapter has learned one format of a shopping list, from twelve other words.', 'write-help'),
+    help('Each adapter has learned one format of a shopping list, from 36 other items.', 'write-help'),
     progress,
     statusLine,
   ),
