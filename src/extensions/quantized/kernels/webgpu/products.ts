@@ -22,17 +22,13 @@ const COLUMNS = GROUP / 8;
 function dialect(count: number): Dialect {
   const laterParts = numbered(count).slice(1);
   const cases = laterParts.map(i => `case ${i}: { return packed${i}[i]; }`).join(' ');
-  const word = `fn word(i: i32) -> i32 {
-    ${count === 1 ? '' : `switch (part) { ${cases} default: {} }`} return packed0[i];
-  }`;
+  const other = count === 1 ? '' : `switch (part) { ${cases} default: {} }`;
   return {
     integer: 'i32',
     real: 'f32',
     define: (name, parameters, type, expression) =>
-      `fn ${name}(${parameters.map(parameter => `${parameter}: i32`).join(', ')}) -> ${type} {
-        return ${expression};
-      }`,
-    primitives: `var<private> part: i32; ${word}
+      `fn ${name}(${parameters.map(parameter => `${parameter}: i32`).join()}) -> ${type} { return ${expression}; }`,
+    primitives: `var<private> part: i32; fn word(i: i32) -> i32 { ${other} return packed0[i]; }
 fn bits(v: i32, shift: i32, mask: i32) -> i32 { return (v >> u32(shift)) & mask; }
 fn byteAt(offset: i32) -> i32 { return bits(word(offset / 4), 8 * (offset % 4), 255); }
 fn real(v: i32) -> f32 { return f32(v); }
@@ -176,8 +172,7 @@ for (var at = 0; at < u.inner; at += ${DEEP}) {
 for (var i = 0; i < 4; i++) { for (var j = 0; j < 4; j++) {
   let row = top + firstRow + i; let column = left + firstColumn + j;
   if (row < u.rows && column < width) {
-    var s = acc[i][j];
-    ${update(variant)} y[row * u.across + start + column] = s;
+    var s = acc[i][j]; ${update(variant)} y[row * u.across + start + column] = s;
   }
 } }`,
   }));
@@ -197,9 +192,8 @@ function tilesBack(variant: Variant): Program {
     writes: ['y'],
     ...settingsOf(variant),
     head: `${TILES} ${numbersOf(format, ranks.length)}`,
-    body: `let wide = (u.inner + ${TILE - 1}) / ${TILE};
-let top = (group / wide) * ${TILE}; let left = (group % wide) * ${TILE};
-${PLACE} var start = 0;
+    body: `let wide = (u.inner + ${TILE - 1}) / ${TILE}; let top = (group / wide) * ${TILE};
+let left = (group % wide) * ${TILE}; ${PLACE} var start = 0;
 for (var which = 0; which < ${ranks.length}; which++) {
   part = which; var width = 0; switch (which) { ${widths.join(' ')} default: {} }
   for (var at = 0; at < width; at += ${DEEP}) {
@@ -210,8 +204,7 @@ for (var which = 0; which < ${ranks.length}; which++) {
 for (var i = 0; i < 4; i++) { for (var j = 0; j < 4; j++) {
   let row = top + firstRow + i; let column = left + firstColumn + j;
   if (row < u.rows && column < u.inner) {
-    var s = acc[i][j];
-    ${steps.join('\n')} y[row * u.inner + column] = s;
+    var s = acc[i][j]; ${steps.join('\n')} y[row * u.inner + column] = s;
   }
 } }`,
   }));
@@ -237,8 +230,7 @@ for (var r = 0; r < u.rows; r++) { parts[r * ${GROUP} + lane] = sums[r]; }
 workgroupBarrier();
 let column = tile * ${EACH} + lane % ${EACH}; let row = lane / ${EACH};
 if (row < u.rows && column < width) {
-  var s = 0.0;
-  for (var k = 0; k < ${EACH}; k++) { s += parts[row * ${GROUP} + (lane % ${EACH}) * ${EACH} + k]; }
+  var s = 0.0; for (var k = 0; k < ${EACH}; k++) { s += parts[row * ${GROUP} + (lane % ${EACH}) * ${EACH} + k]; }
   ${update(variant)} y[row * u.across + start + column] = s;
 }`,
   }));
@@ -270,8 +262,7 @@ ${back ? ofB.join('\n') : ''}
 for (var r = 0; r < ${width}; r++) { parts[r * ${GROUP} + lane] = sums[r]; }
 workgroupBarrier();
 if (lane < ${width}) {
-  var s = 0.0;
-  for (var k = 0; k < ${GROUP}; k++) { s += parts[lane * ${GROUP} + k]; }
+  var s = 0.0; for (var k = 0; k < ${GROUP}; k++) { s += parts[lane * ${GROUP} + k]; }
   h[group * ${width} + lane] = s;
 }`,
   }));
@@ -283,9 +274,7 @@ function factorGradients({format, ranks}: Variant): Program {
   const factors = updated(ranks);
   const starts = ranks.map((_, i) => ['0', ...numbered(i).map(j => `u.columns${j}`)].join(' + '));
   const sumUp = (count: number) => `for (var r = 0; r < ${count}; r++) {
-    var s = 0.0;
-    for (var k = 0; k < 8; k++) { s += parts[(k * ${COLUMNS} + lane) * ${all} + r]; }
-    sums[r] = s;
+    var s = 0.0; for (var k = 0; k < 8; k++) { s += parts[(k * ${COLUMNS} + lane) * ${all} + r]; } sums[r] = s;
   }`;
   const find = factors.map(({i}) => {
     const tiles = `(u.columns${i} + ${COLUMNS - 1}) / ${COLUMNS}`;
