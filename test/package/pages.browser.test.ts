@@ -20,7 +20,9 @@ const TFJS = 'node_modules/@tensorflow/tfjs/dist';
  */
 const STEP = `async (tf, lora) => {
   await tf.setBackend('cpu');
-  const base = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3], name: 'fc'})]});
+  // A random kernel may give outputs near zero, whose gradient is not large beside Adam's epsilon.
+  const layer = tf.layers.dense({units: 2, inputShape: [3], name: 'fc', kernelInitializer: 'ones'});
+  const base = tf.sequential({layers: [layer]});
   const model = lora.applyLoRA(base, {rank: 1, seed: 1});
   model.compile({optimizer: lora.adam({learningRate: 0.1}), loss: 'meanSquaredError'});
   await model.fit(tf.ones([4, 3]), tf.zeros([4, 2]), {epochs: 1, verbose: 0});
