@@ -64,11 +64,16 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
   },
   study: {
     commands: {
+      hand: 'tsx examples/hand/study.ts',
       language: 'tsx examples/language/study.ts',
+      onnx: 'tsx examples/onnx/study.ts',
       pictures: 'tsx examples/pictures/study.ts',
       preferences: 'tsx examples/language/preferencesStudy.ts',
       rewards: 'tsx examples/rewards/study.ts',
       sentences: 'tsx examples/sentences/study.ts',
+      sounds: 'tsx examples/sounds/study.ts',
+      vision: 'tsx examples/vision/study.ts',
+      whisper: 'tsx examples/whisper/study.ts',
     },
   },
   check: {

@@ -165,6 +165,15 @@ export function guessesOf(model: tf.LayersModel, xs: tf.Tensor4D): Record<keyof 
   return {landmarks, presence};
 }
 
+/** A graph's predictions for images, one at a time, as its file requires. */
+export function guessesInGraph(graph: tf.GraphModel, images: tf.Tensor4D): Record<keyof typeof OUTPUTS, tf.Tensor> {
+  return tf.tidy(() => {
+    const each = tf.split(images, images.shape[0]);
+    const answers = each.map(image => graph.execute(image, Object.values(OUTPUTS)) as [tf.Tensor, tf.Tensor]);
+    return {landmarks: tf.concat(answers.map(([places]) => places)), presence: tf.concat(answers.map(([, is]) => is))};
+  });
+}
+
 /** The mean error of landmarks `[n, 63]`. */
 export function errorOfGuesses(guesses: tf.Tensor, ys: tf.Tensor2D): number {
   return tf.tidy(() => normalizedMeanError(LAYOUT)(ys, guesses).dataSync()[0]!);

@@ -2,7 +2,8 @@ import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import {cached, install} from '../../scripts/graphModels/cache';
-import type {Runtime} from './runtime';
+import type {Line} from './lines';
+import {chancesInRuntime, type Runtime} from './runtime';
 
 /** The name of the classifier's file. */
 export const FILE = 'ch_ppocr_mobile_v2.0_cls_infer.onnx';
@@ -18,7 +19,14 @@ export function modelFile(): Uint8Array {
   return new Uint8Array(readFileSync(join(folders().model, FILE)));
 }
 
-/** onnxruntime-web, which runs in Node too. */
-export async function openRuntime(): Promise<Runtime> {
-  return (await import(pathToFileURL(join(folders().runtime, 'ort.node.min.mjs')).href)) as Runtime;
+/** The probability that each line is upside down, by a file that onnxruntime-web runs in Node. */
+export async function chancesInNode(file: Uint8Array, lines: readonly Line[]): Promise<number[]> {
+  const runtime = (await import(pathToFileURL(join(folders().runtime, 'ort.node.min.mjs')).href)) as Runtime;
+  runtime.env.wasm.numThreads = 1;
+  const session = await runtime.InferenceSession.create(file);
+  try {
+    return await chancesInRuntime(runtime, session, lines);
+  } finally {
+    await session.release();
+  }
 }

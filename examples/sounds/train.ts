@@ -1,157 +1,77 @@
 /**
- * A small network for words learns six others from ten clips of each, spoken by generated voices: with a new head
- * alone, with LoRA, and in full. Other voices test it.
+ * Teaches a small network for words six others, from ten clips of each, and detects them in a minute of a room in which
+ * people talk. Generated voices speak, other ones to test it.
  *
  *     npm run example -- sounds
- *     npm run example -- sounds --quick    one seed, fewer copies, a shorter room
+ *     npm run example -- sounds --quick    fewer copies of the clips
  */
-import {mkdirSync, readFileSync} from 'node:fs';
+import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import '@tensorflow/tfjs-backend-wasm';
-import {disposeModel, fileHandler, saveAdapter, saveMerged, trainableVariables} from 'tfjs-lora';
-import {scoreEvents, type Sound, type SoundEvent} from 'tfjs-lora/sound';
-import {kilobytes, mean, overSeeds, percent, SHORT, table} from '../shared/report';
-import {middle, noise, RATE, seconds} from './clips';
-import {
-  adapt,
-  chooseDetection,
-  type Clips,
-  classify,
-  type Detection,
-  detectIn,
-  learn,
-  scoresIn,
-  SETTINGS,
-  talkFrom,
-  type Way,
-} from './learn';
+import {fileHandler, saveAdapter, saveMerged, startWasm, trainableVariables} from 'tfjs-lora';
+import {scoreEvents} from 'tfjs-lora/sound';
+import {kilobytes, percent, SHORT} from '../shared/report';
+import {noise} from './clips';
+import {adapt, chooseDetection, classify, detectIn, learn, scoresIn, SETTINGS, talkFrom} from './learn';
 import {framesOf} from './model';
-import {CLASSES, room, say, severally, type Speakers, WORDS} from './voices';
+import {clipsOf, withWords} from './spoken';
+import {CLASSES, room, say, severally, WORDS} from './voices';
 
+const SEED = 1;
+const QUICK = process.argv.includes('--quick');
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
-const quick = process.argv.includes('--quick');
-const SEEDS = quick ? [1] : [1, 2, 3];
-/** Augmented copies of each clip. */
-const COPIES = quick ? 3 : 5;
-/** Minutes of noise, of a room with other words, and of one with six of the words a minute. */
-const [NOISE, TALK, SPOKEN] = quick ? [2, 4, 2] : [5, 15, 10];
-const CLIPS = {train: 10, held: 5, test: quick ? 8 : 15};
-const LABELS: Record<Way, string> = {head: 'a new head alone', lora: 'LoRA', full: 'all layers'};
 
-await tf.setBackend('wasm');
-tf.enableProdMode();
-mkdirSync(OUTPUT, {recursive: true});
+await startWasm();
 
-// 1. The base, and the clips. The threshold is chosen with voices that are neither trained on nor tested.
-const base = await tf.loadLayersModel(fileHandler(fileURLToPath(new URL('public/base', import.meta.url))));
-const [held, test] = [await clipsOf('held', 1), await clipsOf('test', 1)];
-const talk = talkFrom(readFileSync(new URL('public/clips/talk.bin', import.meta.url)));
-const noises = Array.from({length: 8}, (_, i) => noise(3, 2000 + i));
-const [noisy, talking, spoken]: [tf.Tensor2D[], tf.Tensor2D[], {frames: tf.Tensor2D; known: SoundEvent[]}[]] = [
-  [],
-  [],
-  [],
+// 1. Ten clips of each word and a minute of background to train on. Other voices choose the threshold, and others test.
+const [train, held, test] = [
+  await clipsOf('train', 10, SEED),
+  await clipsOf('held', 5, 1),
+  await clipsOf('test', 15, 1),
 ];
-for (let minute = 0; minute < NOISE; minute++) {
-  noisy.push(framesOf(noise(60, 30_000 + 3 * minute)));
-}
-for (let minute = 0; minute < TALK; minute++) {
-  talking.push(framesOf(await room(1, 'test', 10_000 + minute)));
-}
-for (let minute = 0; minute < SPOKEN; minute++) {
-  const sounds = await severally(WORDS, (word, i) => say(word, 'test', 5000 + 10 * minute + i));
-  const {sound, known} = withWords(await room(1, 'test', 20_000 + minute), sounds);
-  spoken.push({frames: framesOf(sound), known});
-}
+const noises = Array.from({length: 8}, (_, i) => noise(3, 2000 + i));
+const talk = talkFrom(readFileSync(new URL('public/clips/talk.bin', import.meta.url)));
 
-// 2. Train each way for each seed, which chooses the voices of the clips that are learned.
-const results = new Map<Way, {right: number[]; events: Events[][]; seconds: number; trains: number}>();
-for (const seed of SEEDS) {
-  const train = await clipsOf('train', seed);
-  for (const way of Object.keys(LABELS) as Way[]) {
-    const result = results.get(way) ?? {right: [], events: [], seconds: 0, trains: 0};
-    results.set(way, result);
-    const model = adapt(base, CLASSES.length, way, seed);
-    const begin = process.cpuUsage();
-    await learn(model, train, {way, ...SETTINGS[way], talk, copies: COPIES, noise: noises, seed});
-    const {user, system} = process.cpuUsage(begin);
-    result.seconds += (user + system) / 1e6 / SEEDS.length;
-    const guessed = classify(model, test.clips);
-    result.right.push(guessed.filter((label, i) => label === test.labels[i]).length / guessed.length);
-    const chosen = chooseDetection(model, held, CLASSES, talk);
-    result.events.push(eventsOf(model, [{threshold: 0.5, coolDown: 1}, chosen]));
-    console.log(`${LABELS[way]}, seed ${seed}: ${percent(result.right.at(-1)!)}, threshold ${chosen.threshold}`);
-    result.trains = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
-    if (seed === SEEDS.at(-1)) {
-      await saveAdapter(model, `file://${join(OUTPUT, `${way}.safetensors`)}`);
-      if (way === 'lora') {
-        await saveMerged(model, fileHandler(join(OUTPUT, 'merged')));
-      }
-    }
-    disposeModel(model);
-  }
-}
-const rows = [...results].map(([way, {right, seconds, trains}]) => [
-  LABELS[way],
-  ...overSeeds(right),
-  trains.toLocaleString('en'),
-  seconds.toFixed(0),
-  kilobytes(join(OUTPUT, `${way}.`)),
-]);
-const head = ['', 'accuracy', 'each seed', 'trainable', 'CPU, s', 'file, kB'];
-const events = [...results].flatMap(([way, {events: each}]) =>
-  ['0.5', 'chosen'].map((threshold, i) => {
-    const average = (name: keyof Events) => mean(each.map(found => found[i]![name]));
-    const [recall, ...alarms] = [average('recall'), average('inNoise'), average('inTalk')] as const;
-    return [`${LABELS[way]}, threshold ${threshold}`, percent(recall), ...alarms.map(count => count.toFixed(0))];
-  }),
+// 2. The base, which knows other words, with a new head and with LoRA in the layers before it.
+const base = await tf.loadLayersModel(fileHandler(fileURLToPath(new URL('public/base', import.meta.url))));
+const model = adapt(base, CLASSES.length, 'lora', SEED);
+
+// 3. The clips and augmented copies of them train it, some of them mixed with noise or put among other words.
+const begin = Date.now();
+await learn(model, train, {way: 'lora', ...SETTINGS.lora, talk, copies: QUICK ? 3 : 5, noise: noises, seed: SEED});
+const parameters = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
+console.log(
+  `${parameters.toLocaleString('en')} parameters were trained in ${((Date.now() - begin) / 1000).toFixed(0)} s.`,
 );
-const eventHead = ['', 'detected', 'false alarms/h in noise', 'among other words'];
-console.log(`\n${table([head, ...rows])}\n\n${table([eventHead, ...events])}\n\nThe files are in ${OUTPUT}`);
-if (quick) {
-  console.log(SHORT);
-}
 
-/** Clips of each word, and a minute of a room in which other words are said. */
-async function clipsOf(speakers: Exclude<Speakers, 'base'>, seed: number): Promise<Clips> {
-  const first = 1000 * seed;
-  const count = CLIPS[speakers];
-  const labels = Array.from({length: WORDS.length * count}, (_, i) => Math.floor(i / count));
-  const words = await severally(labels, async (label, i) =>
-    middle(await say(WORDS[label]!, speakers, first + 50 * label + (i % count))),
+// 4. The result on clips of other voices.
+const guessed = classify(model, test.clips);
+const right = guessed.filter((label, i) => label === test.labels[i]).length;
+console.log(
+  `${right} of ${guessed.length} clips of other voices are classified correctly: ${percent(right / guessed.length)}.`,
+);
+
+// 5. In a stream, a word is detected where its score exceeds a threshold, which clips of yet others have chosen.
+const detection = chooseDetection(model, held, CLASSES, talk);
+const spoken = await severally(WORDS, (word, i) => say(word, 'test', 5000 + i));
+const {sound, known} = withWords(await room(1, 'test', 20_000), spoken);
+const scores = scoresIn(model, framesOf(sound));
+for (const threshold of [0.5, detection.threshold]) {
+  const found = detectIn(scores, CLASSES, {...detection, threshold});
+  const {recall, falseAlarms} = scoreEvents(found, known, {tolerance: 1});
+  console.log(
+    `With the threshold ${threshold}, ${Math.round(recall * known.length)} of ${known.length} words in a minute of ` +
+      `talk are detected, with ${falseAlarms} false alarms.`,
   );
-  const others = seconds(await room(1, speakers, first));
-  return {clips: [...words, ...others], labels: [...labels, ...others.map(() => WORDS.length)]};
 }
 
-/** How many of the words are detected, and false alarms an hour. */
-interface Events {
-  recall: number;
-  inNoise: number;
-  inTalk: number;
-}
-
-/** What is detected with each of several settings. */
-function eventsOf(model: tf.LayersModel, settings: readonly Detection[]): Events[] {
-  const [inNoise, inTalk] = [noisy, talking].map(parts => parts.map(frames => scoresIn(model, frames)));
-  const withThem = spoken.map(({frames, known}) => ({known, scores: scoresIn(model, frames)}));
-  return settings.map(detection => {
-    const found = (scores: number[][]) => detectIn(scores, CLASSES, detection);
-    const alarms = (parts: number[][][]) => 60 * mean(parts.map(scores => found(scores).length));
-    const recalls = withThem.map(({known, scores}) => scoreEvents(found(scores), known, {tolerance: 1}).recall);
-    return {recall: mean(recalls), inNoise: alarms(inNoise!), inTalk: alarms(inTalk!)};
-  });
-}
-
-/** A room in which the words are said, each where no other word is likely to be, and when. */
-function withWords({samples, sampleRate}: Sound, words: readonly Sound[]): {sound: Sound; known: SoundEvent[]} {
-  const every = Math.floor(samples.length / words.length);
-  const known = words.map((word, i) => {
-    const at = i * every + Math.floor(every / 4);
-    word.samples.forEach((value, j) => (samples[at + j] = 0.1 * samples[at + j]! + 0.6 * value)); // in place of others
-    return {label: WORDS[i]!, time: at / RATE};
-  });
-  return {sound: {samples, sampleRate}, known};
+// 6. The adapter is a small file. Merged, the model is one that tf.loadLayersModel loads.
+await saveAdapter(model, `file://${join(OUTPUT, 'lora.safetensors')}`);
+await saveMerged(model, fileHandler(join(OUTPUT, 'merged')));
+console.log(
+  `The adapter is ${kilobytes(join(OUTPUT, 'lora.'))} kB, the model ${kilobytes(join(OUTPUT, 'merged'))} kB, in ${OUTPUT}`,
+);
+if (QUICK) {
+  console.log(SHORT);
 }

@@ -1,30 +1,21 @@
 /**
- * A vision transformer learns five kinds of drawings from ten of each: with a new head alone, with LoRA, and with full
- * fine-tuning.
+ * Teaches a vision transformer, a DINOv2 with 22 million parameters, five kinds of drawings from ten of each.
  *
  *     npm run example -- vision
- *     npm run example -- vision --quick    one seed, half the epochs, fewer test drawings
- *     npm run example -- vision --model FOLDER    another image encoder of the hub, in a folder
- *
- * Two processes train in parallel.
+ *     npm run example -- vision --quick    half the epochs, fewer test drawings
  */
-import {mkdirSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import '@tensorflow/tfjs-backend-wasm';
-import {applyLoRA, disposeModel, saveAdapter, trainableVariables} from 'tfjs-lora';
-import {encodeImages} from 'tfjs-lora/images';
+import {applyLoRA, saveAdapter, startWasm, trainableVariables} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
-import {rasterise} from '../shared/drawings';
-import {inProcesses} from '../shared/processes';
-import {kilobytes, overSeeds, percent, SHORT, table} from '../shared/report';
-import {compareIn} from './anyModel';
-import {choose, DRAWINGS, KINDS} from './data';
+import {kilobytes, percent, SHORT, table} from '../shared/report';
+import {choose, KINDS} from './data';
 import {baseFiles} from './files';
+import {labelsAt, pixelsOf, shareRight} from './images';
 import {
   configOf,
-  edgeOf,
   guesses,
   hubFiles,
   learn,
@@ -32,137 +23,60 @@ import {
   likeliest,
   nearestClasses,
   openBase,
-  rowsOf,
   see,
   SETTINGS,
-  type Way,
 } from './learn';
 
+const SEED = 1;
+const QUICK = process.argv.includes('--quick');
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
-const quick = process.argv.includes('--quick');
-const SEEDS = quick ? [1] : [1, 2, 3];
-const COUNTS = {train: 10, test: quick ? 4 : 12};
-/** How many drawings the written model classifies again. */
-const FEW = quick ? 8 : 24;
-/** What each of two processes trains. */
-const PARTS: Record<string, Way[]> = {small: ['probe', 'lora'], full: ['full']};
-const LABELS: Record<Way, string> = {
-  probe: 'a new head alone',
-  lora: 'LoRA in the last blocks',
-  full: 'the last blocks in full',
-};
-const at = process.argv.indexOf('--model');
-if (at >= 0) {
-  await compareIn(process.argv[at + 1] ?? '', SEEDS, COUNTS);
-  process.exit();
-}
+
+await startWasm();
+
+// 1. Drawings of faces, animals and so on: ten of each kind to train on, and others to test on.
+const {train, test} = choose({train: 10, test: QUICK ? 4 : 12}, SEED);
+const [labels, truth] = [labelsAt(train), labelsAt(test)];
+
+// 2. The pretrained model with a new head. The first eight of its twelve blocks compute each drawing once.
 const files = await baseFiles();
+const base = await openBase(files, KINDS.length);
+const own = await see(base, await pixelsOf(files, base, train));
+const held = await see(base, await pixelsOf(files, base, test));
 
-const part = Object.keys(PARTS).find(name => process.argv.includes(name));
-if (part === undefined) {
-  await main();
-} else {
-  await tf.setBackend('wasm');
-  tf.enableProdMode();
-  process.send?.(await trained(PARTS[part]!));
+// 3. LoRA in the last four blocks. The head trains first, so that the blocks don't follow a random one.
+const model = applyLoRA(base, configOf(base, 'lora', SEED));
+const {rate, epochs} = SETTINGS.lora;
+const begin = Date.now();
+await learnHead(base, model, own, labels, SEED);
+const headAlone = guesses(model, held);
+await learn(model, own, labels, {rate, epochs: QUICK ? epochs / 2 : epochs, seed: SEED});
+const seconds = ((Date.now() - begin) / 1000).toFixed(0);
+
+// 4. The adapter is a small file. Merged, the model is one that transformers in Python loads too.
+await saveAdapter(model, `file://${join(OUTPUT, 'lora.safetensors')}`);
+mkdirSync(join(OUTPUT, 'merged'), {recursive: true});
+for (const [name, content] of Object.entries(await hubFiles(model, files, KINDS))) {
+  writeFileSync(join(OUTPUT, 'merged', name), content);
 }
 
-async function main(): Promise<void> {
-  const begin = Date.now();
-  rmSync(OUTPUT, {recursive: true, force: true});
-  mkdirSync(join(OUTPUT, 'merged'), {recursive: true});
-  const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(PARTS), quick ? ['--quick'] : []);
-  const head = ['', 'accuracy', 'each seed', 'trainable', 'CPU, s', 'file, kB'];
-  console.log(`\n${table([head, ...parts.flat()])}\n`);
-  console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s. The files are in ${OUTPUT}`);
-  if (quick) {
-    console.log(SHORT);
-  }
-}
-
-/** Trains in some ways for each seed. A seed also chooses the drawings. */
-async function trained(ways: readonly Way[]): Promise<string[][]> {
-  const base = await openBase(files, KINDS.length);
-  const choices = SEEDS.map(seed => ({seed, ...choose(COUNTS, seed)}));
-  // The layers before the first one that trains run once for each drawing.
-  const used = [...new Set(choices.flatMap(({train, test}) => [...train, ...test]))];
-  const pixels = await pixelsOf(base, used);
-  const all = await see(base, pixels);
-  pixels.dispose();
-  const seenOf = (drawings: readonly number[]) =>
-    rowsOf(
-      all,
-      drawings.map(i => used.indexOf(i)),
-    );
-  const runs = choices.map(({seed, train, test}) => {
-    return {seed, test, own: seenOf(train), held: seenOf(test), labels: labelsAt(train), truth: labelsAt(test)};
-  });
-  tf.dispose(all);
-  const rows: string[][] = [];
-  if (ways.includes('probe')) {
-    const right = runs.map(({own, held, labels, truth}) => shareRight(nearestClasses(own, labels, held), truth));
-    rows.push(['no training: nearest mean', ...overSeeds(right), '–', '–', '–']);
-  }
-  for (const way of ways) {
-    const right: number[] = [];
-    let [seconds, trains, size] = [0, 0, ''];
-    for (const {seed, test, own, held, labels, truth} of runs) {
-      const model = applyLoRA(base, configOf(base, way, seed));
-      const begin = process.cpuUsage();
-      if (way !== 'probe') {
-        await learnHead(base, model, own, labels, seed);
-      }
-      const {rate, epochs} = SETTINGS[way];
-      await learn(model, own, labels, {rate, epochs: quick ? epochs / 2 : epochs, seed});
-      const {user, system} = process.cpuUsage(begin);
-      seconds += (user + system) / 1e6 / SEEDS.length;
-      const guessed = guesses(model, held).map(({label}) => label);
-      right.push(shareRight(guessed, truth));
-      console.log(`${LABELS[way]}, seed ${seed}: ${percent(right.at(-1)!)}`);
-      if (seed === SEEDS.at(-1)) {
-        trains = trainableVariables(model).reduce((sum, variable) => sum + variable.size, 0);
-        await saveAdapter(model, `file://${join(OUTPUT, `${way}.safetensors`)}`);
-        size = kilobytes(join(OUTPUT, `${way}.`));
-        if (way === 'lora') {
-          await deploy(model, test.slice(0, FEW), guessed);
-        }
-      }
-      disposeModel(model);
-    }
-    rows.push([LABELS[way], ...overSeeds(right), trains.toLocaleString('en'), seconds.toFixed(0), size]);
-  }
-  return rows;
-}
-
-/** Writes the trained model as a model of the hub, and compares its predictions when it is loaded again. */
-async function deploy(model: tf.LayersModel, few: readonly number[], guessed: readonly number[]): Promise<void> {
-  for (const [name, content] of Object.entries(await hubFiles(model, files, KINDS))) {
-    writeFileSync(join(OUTPUT, 'merged', name), content);
-  }
-  const {model: loaded} = await loadTransformer(join(OUTPUT, 'merged'));
-  const pixels = await pixelsOf(loaded, few);
-  const again = likeliest(() => loaded.predict(pixels, {batchSize: 8}) as tf.Tensor);
-  const same = again.filter(({label}, i) => label === guessed[i]).length;
-  console.log(
-    `Merged, saved as float16, and loaded again, the model predicts the same class for ${same} of ${few.length} drawings.`,
-  );
-  pixels.dispose();
-  disposeModel(loaded);
-}
-
-function pixelsOf(model: tf.LayersModel, drawings: readonly number[]): Promise<tf.Tensor4D> {
-  const edge = edgeOf(files);
-  const pictures = drawings.map(i => Uint8Array.from(rasterise(DRAWINGS[i]!.body, edge)));
-  return encodeImages(
-    model,
-    pictures.map(data => ({data, width: edge, height: edge})),
-  );
-}
-
-function labelsAt(drawings: readonly number[]): number[] {
-  return drawings.map(i => DRAWINGS[i]!.label);
-}
-
-function shareRight(labels: readonly number[], truth: readonly number[]): number {
-  return labels.filter((label, i) => label === truth[i]).length / labels.length;
+// 5. The result, also of the merged model when it is loaded again.
+const {model: loaded} = await loadTransformer(join(OUTPUT, 'merged'));
+const pixels = await pixelsOf(files, loaded, test);
+const again = likeliest(() => loaded.predict(pixels, {batchSize: 8}) as tf.Tensor);
+const rows = [
+  ['no training: nearest mean', nearestClasses(own, labels, held)],
+  ['a new head alone', headAlone.map(({label}) => label)],
+  ['LoRA in the last blocks', guesses(model, held).map(({label}) => label)],
+  ['merged, in 16 bits, loaded again', again.map(({label}) => label)],
+] as const;
+console.log(
+  `\n${table([['', 'accuracy'], ...rows.map(([name, guessed]) => [name, percent(shareRight(guessed, truth))])])}\n`,
+);
+const parameters = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
+console.log(`${parameters.toLocaleString('en')} parameters were trained in ${seconds} s, on ${train.length} drawings.`);
+console.log(
+  `The adapter is ${kilobytes(join(OUTPUT, 'lora.'))} kB, the model ${kilobytes(join(OUTPUT, 'merged/'))} kB, in ${OUTPUT}`,
+);
+if (QUICK) {
+  console.log(SHORT);
 }
