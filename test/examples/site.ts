@@ -195,16 +195,6 @@ export async function expectTidy(page: Page, {name, colorScheme, viewport}: Look
   expect(await violations(page)).toEqual([]);
 }
 
-/** An event of Chromium's tracing. */
-interface TraceEvent {
-  name: string;
-  pid: number;
-  tid: number;
-  /** Time of the thread in microseconds. */
-  tdur?: number;
-  args: {name?: string};
-}
-
 /** Has the page press its own button to stop as soon as it tells of a step, however short the training is. */
 export async function stopAtFirstStep(page: Page): Promise<void> {
   await page.evaluate(() => {
@@ -219,23 +209,13 @@ export async function stopAtFirstStep(page: Page): Promise<void> {
 }
 
 /**
- * The longest that the page's own thread works at one stretch while `f` runs, in milliseconds. It is the thread's time,
- * not the wall's, so that other programs on the machine do not count.
+ * Expects that tfjs has started WASM in the page's worker, and no backend in the page itself, which stays free while the
+ * worker trains. This holds on any machine, however slow or busy; a limit in milliseconds would not.
  */
-export async function longestTask(page: Page, f: () => Promise<void>): Promise<number> {
-  const browser = page.context().browser()!;
-  await browser.startTracing(page, {categories: ['toplevel']});
-  await f();
-  const {traceEvents} = JSON.parse((await browser.stopTracing()).toString()) as {traceEvents: TraceEvent[]};
-  const thread = ({pid, tid}: TraceEvent) => `${pid} ${tid}`;
-  const pageThreads = traceEvents
-    .filter(({name, args}) => name === 'thread_name' && args.name === 'CrRendererMain')
-    .map(thread);
-  const times = traceEvents
-    .filter(event => event.tdur !== undefined && pageThreads.includes(thread(event)))
-    .map(({tdur = 0}) => tdur / 1000);
-  if (times.length === 0) {
-    throw new Error('The trace holds nothing of the page.');
-  }
-  return Math.max(...times);
+export async function expectWorkerComputes(page: Page): Promise<void> {
+  // tfjs-core keeps its engine in the global scope of each thread, and there the backends that were started.
+  const backends = () => Object.keys((globalThis as {_tfengine?: {registry: object}})._tfengine?.registry ?? {});
+  expect(await page.evaluate(backends)).toEqual([]);
+  const inWorkers = await Promise.all(page.workers().map(worker => worker.evaluate(backends)));
+  expect(inWorkers.flat()).toContain('wasm');
 }
