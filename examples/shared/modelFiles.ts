@@ -3,7 +3,9 @@ import type {IncomingMessage, ServerResponse} from 'node:http';
 import {basename, extname, join} from 'node:path';
 import type {Connect, Plugin} from 'vite';
 
+/** Browsers load a module only as JavaScript. */
 const TYPES: Readonly<Record<string, string>> = {
+  '.js': 'text/javascript',
   '.json': 'application/json',
   '.mjs': 'text/javascript',
   '.wasm': 'application/wasm',
