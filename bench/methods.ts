@@ -20,6 +20,7 @@ import {
 import {type Digits, loadDigits, styled} from '../examples/shared/digits';
 import {accuracy, network, train} from '../examples/shared/network';
 import {mean} from '../examples/shared/report';
+import {summarize} from './measure';
 import {printTable} from './table';
 
 const IS_QUICK = process.argv.includes('--quick');
@@ -146,10 +147,7 @@ async function costsOf({base, rotated}: Task): Promise<[megabytes: string, milli
   }
   models.forEach(disposeModel);
   tf.dispose([x, y]);
-  return times.map((all, i) => {
-    const median = all.sort((a, b) => a - b)[Math.floor(all.length / 2)]!;
-    return [megabytes[i]!, median.toFixed(1)];
-  });
+  return times.map((all, i) => [megabytes[i]!, summarize(all)!.median.toFixed(1)]);
 }
 
 function sizeOf({tensors}: Adapter): number {

@@ -1,8 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {compileModel} from 'tfjs-lora';
-import {encodeImages} from 'tfjs-lora/images';
-import {baseFiles} from '../vision/files';
-import {edgeOf, openBase} from '../vision/learn';
 import {loadBase, SIZE} from './src/base';
 import {withNewHead} from './src/learn';
 import type {Picture} from './tasks';
@@ -16,7 +12,7 @@ export interface Base {
   /** The initial weights of the head. */
   freshHead: (seed: number) => tf.Tensor[];
   /** Images as the model takes them. */
-  encode: (pictures: readonly Picture[]) => tf.Tensor4D | Promise<tf.Tensor4D>;
+  encode: (pictures: readonly Picture[]) => tf.Tensor4D;
   /** Classes as the loss takes them. */
   labels: (pictures: readonly Picture[]) => tf.Tensor;
   /** Compiles the model, or a piece of it that ends with the head. */
@@ -25,13 +21,8 @@ export interface Base {
   targets: (firstBlock: number) => {targets: (string | RegExp)[]; trainInFull?: string[]};
 }
 
-/** Opens a base with a new head for some number of classes. */
-export const BASES = {MobileNetV2: openMobileNet, DINOv2: openDINOv2} satisfies Record<
-  string,
-  (classes: number) => Promise<Base>
->;
-
-export type BaseName = keyof typeof BASES;
+/** Base → what opens it with a new head for some number of classes. */
+export const BASES: Readonly<Record<string, (classes: number) => Promise<Base>>> = {MobileNetV2: openMobileNet};
 
 async function openMobileNet(classes: number): Promise<Base> {
   const [model, head, lastBlock] = [withNewHead(await loadBase(), classes), 'classes', 16];
@@ -56,32 +47,6 @@ async function openMobileNet(classes: number): Promise<Base> {
     targets: firstBlock => {
       const blocks = Array.from({length: lastBlock + 1 - firstBlock}, (_, i) => firstBlock + i);
       return {targets: [new RegExp(`^block_(${blocks.join('|')})_(expand|project)$`), 'Conv_1']};
-    },
-  };
-}
-
-async function openDINOv2(classes: number): Promise<Base> {
-  const files = await baseFiles();
-  const [model, edge, head] = [await openBase(files, classes), edgeOf(files), 'classifier'];
-  return {
-    model,
-    head,
-    freshHead: () =>
-      model
-        .getLayer(head)
-        .getWeights()
-        .map(weight => tf.zeros(weight.shape)),
-    encode: pictures =>
-      encodeImages(
-        model,
-        pictures.map(picture => ({data: Uint8Array.from(picture.pixels(edge)), width: edge, height: edge})),
-      ),
-    labels: pictures => tf.cast(labelsOf(pictures), 'float32'),
-    compile: (piece, optimizer) => compileModel(piece, {optimizer}),
-    targets: firstBlock => {
-      const blockOf = (name: string) => Number(/encoder\/layer\/(\d+)\//.exec(name)?.[1] ?? -1);
-      const late = model.layers.filter(layer => layer.getClassName() === 'Dense' && blockOf(layer.name) >= firstBlock);
-      return {targets: late.map(({name}) => name), trainInFull: [head]};
     },
   };
 }

@@ -1,4 +1,3 @@
-import type {BaseName} from './bases';
 import type {TASKS} from './tasks';
 
 /** How LoRA trains after the head. */
@@ -18,7 +17,7 @@ export interface Setting {
 
 /** Runs of the tasks of a part. */
 export interface Plan {
-  base: BaseName;
+  base: string;
   part: keyof typeof TASKS;
   seeds: readonly number[];
   settings: Readonly<Record<string, Setting>>;

@@ -3,24 +3,23 @@
  * depth of targets, rank and rate. Settings are chosen by three tasks, and three others are kept for the report. Each
  * run is added to study.json when it ends, so the study goes on where it was stopped.
  *
- *     npm run study -- pictures                                    all runs that study.json does not have
- *     npm run study -- pictures --base DINOv2 --task faces         only those of a base, a task, or a --seed
- *     npm run study -- pictures --table                            what study.json has
+ *     npm run study -- pictures                          all runs that study.json does not have
+ *     npm run study -- pictures --task faces --seed 1    only those of a task, or of a seed
+ *     npm run study -- pictures --table                  what study.json has
  */
-import {existsSync, readFileSync, writeFileSync} from 'node:fs';
-import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, type LoRAConfig, seededBatches, startWasm} from 'tfjs-lora';
 import {type Split, splitAtFirstAdapter} from '../../src/core/model/split';
 import {mean, table} from '../shared/report';
-import {type Base, BASES, type BaseName} from './bases';
+import {readRuns, writeRuns} from '../shared/runs';
+import {type Base, BASES} from './bases';
 import {HEAD_EPOCHS, type Plan, PLANS, type Setting} from './settings';
 import {type Picture, TASKS, type Task} from './tasks';
 
 /** What a run gave. */
 interface Run {
-  base: BaseName;
+  base: string;
   task: string;
   seed: number;
   setting: string;
@@ -44,14 +43,15 @@ interface Material {
 
 type Course = Pick<Setting, 'epochs' | 'rate' | 'until' | 'at'> & {onEpoch?: (epoch: number) => void};
 
-const FILE = fileURLToPath(new URL('study.json', import.meta.url));
 const [BATCH, TESTED] = [8, 20];
 const HEAD = 'head';
+/** 97.5 % of Student's t distribution lie below these, for two to six values. */
+const STUDENT = [12.71, 4.3, 3.18, 2.78, 2.57];
 
 const {values: only} = parseArgs({
-  options: {base: {type: 'string'}, task: {type: 'string'}, seed: {type: 'string'}, table: {type: 'boolean'}},
+  options: {task: {type: 'string'}, seed: {type: 'string'}, table: {type: 'boolean'}},
 });
-const runs = existsSync(FILE) ? (JSON.parse(readFileSync(FILE, 'utf8')) as Run[]) : [];
+const runs = readRuns<Run>(import.meta.url);
 
 if (only.table === true) {
   console.log(summary());
@@ -60,7 +60,7 @@ if (only.table === true) {
   tf.enableProdMode();
   for (const plan of PLANS) {
     for (const [name, task] of Object.entries<Task>(TASKS[plan.part])) {
-      if ((only.base ?? plan.base) === plan.base && (only.task ?? name) === name) {
+      if ((only.task ?? name) === name) {
         await runTask(plan, name, task);
       }
     }
@@ -81,18 +81,18 @@ async function runTask({base: baseName, seeds, settings}: Plan, name: string, ta
   if (missing.length === 0) {
     return;
   }
-  const base = await BASES[baseName](task.classes.length);
+  const base = await BASES[baseName]!(task.classes.length);
   const used = new Set(missing.flatMap(({settings: some}) => some));
   const configs = Object.entries(settings).flatMap(([setting, {firstBlock}]) =>
     used.has(setting) ? [base.targets(firstBlock)] : [],
   );
   const body = bodyOf(base, [headOnly(base), ...configs]);
   const images = await task.open();
-  const test = await featuresOf(base, body, images.test);
+  const test = featuresOf(base, body, images.test);
   const truth = images.test.map(({label}) => label);
   for (const {key, settings: some} of missing) {
     const pictures = images.train(key.seed);
-    const material = {train: await featuresOf(base, body, pictures), labels: base.labels(pictures), test, truth};
+    const material = {train: featuresOf(base, body, pictures), labels: base.labels(pictures), test, truth};
     await runSeed(base, key, material, Object.fromEntries(some.map(setting => [setting, settings[setting]])));
     tf.dispose([material.train, material.labels]);
   }
@@ -111,7 +111,7 @@ async function runSeed(
   const add = (setting: string, result: Pick<Run, 'loss' | 'accuracy' | 'seconds'>) => {
     const run = {...key, setting, ...result};
     runs.push(run);
-    writeFileSync(FILE, `[\n${runs.map(each => `  ${JSON.stringify(each)}`).join(',\n')}\n]\n`);
+    writeRuns(import.meta.url, runs);
     console.log(`${Object.values(key).join(' ')}, ${setting}: ${accuracies(run)}, ${result.seconds} s`);
   };
   const heads = new Map<number, tf.Tensor[]>();
@@ -168,10 +168,10 @@ function bodyOf({model: base}: Base, configs: readonly LoRAConfig[]): tf.LayersM
 }
 
 /** The features of images, by the names of the layers. */
-async function featuresOf(base: Base, body: tf.LayersModel, pictures: readonly Picture[]): Promise<Features> {
+function featuresOf(base: Base, body: tf.LayersModel, pictures: readonly Picture[]): Features {
   const parts: tf.Tensor[][] = [];
   for (let i = 0; i < pictures.length; i += TESTED) {
-    const images = await base.encode(pictures.slice(i, i + TESTED));
+    const images = base.encode(pictures.slice(i, i + TESTED));
     parts.push([body.predict(images)].flat());
     images.dispose();
   }
@@ -282,9 +282,6 @@ function bestEpoch(heads: readonly Run[]): number {
 function lastAccuracy({accuracy}: Run): number {
   return Object.values(accuracy).at(-1)!; // in the order of the epochs
 }
-
-/** 97.5 % of Student's t distribution lie below these, for two to six values. */
-const STUDENT = [12.71, 4.3, 3.18, 2.78, 2.57];
 
 /** The mean of shares in percent, with its 95 % interval. */
 function withInterval(shares: readonly number[]): string {

@@ -6,7 +6,7 @@
  *     npm run study -- rewards --task sums --seed 1     only those of a task, or of a seed
  *     npm run study -- rewards --table                  what study.json has
  */
-import {existsSync, mkdirSync, openAsBlob, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdirSync, openAsBlob, rmSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
@@ -15,6 +15,7 @@ import {adamW, applyLoRA, disposeModel, startWasm} from 'tfjs-lora';
 import {loadGGUF, type SampledAnswer, type Tokenizer, trainOnRewards} from 'tfjs-lora/language';
 import {smollm2} from '../../scripts/pretrained';
 import {mean, table} from '../shared/report';
+import {readRuns, writeRuns} from '../shared/runs';
 import {answersTo} from './heldOut';
 import {randomRewards, type Task, TASKS} from './tasks';
 
@@ -34,7 +35,6 @@ interface Run {
   answers: [before: string, after: string];
 }
 
-const FILE = fileURLToPath(new URL('study.json', import.meta.url));
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const SEEDS = [1, 2, 3, 4, 5];
 /** Answers to each held-out question: with one, the mean of eight questions is off by 0.1 to 0.15. */
@@ -43,7 +43,7 @@ const ANSWERS = 4;
 const {values: only} = parseArgs({
   options: {task: {type: 'string'}, seed: {type: 'string'}, steps: {type: 'string'}, table: {type: 'boolean'}},
 });
-const runs = existsSync(FILE) ? (JSON.parse(readFileSync(FILE, 'utf8')) as Run[]) : [];
+const runs = readRuns<Run>(import.meta.url);
 // A seed of every task comes before the next seed.
 const planned = SEEDS.flatMap(seed =>
   [false, true].flatMap(random => Object.keys(TASKS).map(task => ({task, seed, random}))),
@@ -60,7 +60,7 @@ mkdirSync(OUTPUT, {recursive: true});
 for (const plan of only.table === true ? [] : planned) {
   console.log(`\n${plan.task}, seed ${plan.seed}${plan.random ? ', random rewards' : ''}`);
   runs.push(await run(plan));
-  writeFileSync(FILE, `[\n${runs.map(each => `  ${JSON.stringify(each)}`).join(',\n')}\n]\n`);
+  writeRuns(import.meta.url, runs);
 }
 console.log(`\n${summary()}`);
 
