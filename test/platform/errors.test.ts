@@ -14,7 +14,18 @@ import {
   withAdapter,
 } from 'tfjs-lora';
 import type * as errors from '../../src/platform/errors';
-import {faultLines, listed, show, throwFaults} from '../../src/platform/errors';
+import {
+  brief,
+  checkCount,
+  checkNumber,
+  checkOptions,
+  faultLines,
+  kindOf,
+  listed,
+  messageOf,
+  show,
+  throwFaults,
+} from '../../src/platform/errors';
 import {useBackend} from '../helpers';
 
 beforeAll(() => useBackend('cpu'));
@@ -65,6 +76,85 @@ test('a list is shown by its first entries and the number of the others', () => 
   expect(listed(names(4992), 2)).toBe('layer_0, layer_1, … and 4,990 more');
   expect(faultLines(['a', 'b'])).toBe('  a\n  b');
   expect(faultLines(names(4992), 2)).toBe('  layer_0\n  layer_1\n  … and 4,990 more');
+});
+
+test('up to 40 entries and 20 faults are shown', () => {
+  expect(listed(names(40))).toBe(names(40).join(', '));
+  expect(listed(names(41))).toBe(`${names(40).join(', ')}, … and 1 more`);
+  expect(faultLines(names(20)).split('\n')).toHaveLength(20);
+  expect(faultLines(names(21)).split('\n').slice(19)).toEqual(['  layer_19', '  … and 1 more']);
+});
+
+test('a message of 4000 characters and a fault of 400 are whole, and longer ones are cut', () => {
+  expect(new LoRAError('x'.repeat(4000)).message).toBe('x'.repeat(4000));
+  expect(new LoRAError('x'.repeat(4001)).message).toBe(`${'x'.repeat(750)} … (3,051 characters) … ${'x'.repeat(200)}`);
+  // 39 lines of 100 characters, with their ends, are 3900
+  expect(new LoRAError(Array(50).fill('x'.repeat(99)).join('\n')).message).toBe(
+    `${'x'.repeat(99)}\n`.repeat(39) + '… and 11 more',
+  );
+  expect(faultLines(['x'.repeat(400)])).toBe(`  ${'x'.repeat(400)}`);
+  expect(faultLines(['x'.repeat(401)])).toBe(`  ${'x'.repeat(270)} … (51 characters) … ${'x'.repeat(80)}`);
+});
+
+test('the message of an error has the cause of a failed request, and the name of an error without text', () => {
+  expect(messageOf(new TypeError('fetch failed', {cause: new Error('refused')}))).toBe('fetch failed: refused');
+  expect(messageOf(new TypeError('fetch failed'))).toBe('fetch failed');
+  expect(messageOf(new Error('broken', {cause: new Error('refused')}))).toBe('broken');
+  expect(messageOf(new TypeError(''))).toBe('TypeError.');
+  expect(messageOf('a text')).toBe('a text');
+  expect(messageOf(undefined)).toBe('undefined');
+});
+
+test.each([
+  [null, 'null'],
+  [undefined, 'undefined'],
+  [Promise.resolve(1), 'a promise: await it'],
+  [7, 'a number'],
+  ['text', 'a string'],
+  [() => 7, 'a function'],
+  [[7], 'an array'],
+  [{a: 7}, 'an object'],
+  [Object.create(null), 'an object'],
+  [new Map(), 'an object of class Map'],
+])('the kind of %p is %s', (value, kind) => {
+  expect(kindOf(value)).toBe(kind);
+});
+
+test('options that are missing, no object, or unknown are refused', () => {
+  const check = (options: unknown, example?: string) => () =>
+    checkOptions(options as {rank?: number; alpha?: number}, {rank: true, alpha: true}, example);
+  check({})();
+  check({rank: 2})();
+  expect(check(undefined)).toThrow(/^The options are missing\.$/);
+  expect(check(undefined, 'f({rank: 2})')).toThrow(/^The options are missing\. For example: f\({rank: 2}\)\.$/);
+  expect(check(null)).toThrow(/^The options must be an object, or left out, got null\.$/);
+  expect(check(7, 'f({rank: 2})')).toThrow(/got a number\. For example: f\({rank: 2}\)\.$/);
+  expect(check(new Map(Object.entries({rank: 2})))).not.toThrow(); // it has no properties of its own
+  expect(
+    check(
+      new (class Model {
+        units = 2;
+      })(),
+    ),
+  ).toThrow(/got an object of class Model\.$/);
+  expect(check({rank: 2, ranks: 2})).toThrow(/^There is no option "ranks"\. The options are: rank, alpha\.$/);
+});
+
+test('a number that is not finite or does not fit is refused, and a count that is not whole or too small', () => {
+  checkNumber('margin', 0.5, true, 'a number');
+  expect(() => checkNumber('margin', NaN, true, 'a number')).toThrow(/^margin must be a number, got NaN\.$/);
+  expect(() => checkNumber('margin', 2, false, 'below 1')).toThrow(/^margin must be below 1, got 2\.$/);
+  checkCount('rank', 1);
+  checkCount('rank', 0, 0);
+  expect(() => checkCount('rank', 0)).toThrow(/^rank must be a whole number, 1 or more, got 0\.$/);
+  expect(() => checkCount('rank', 1.5)).toThrow(/^rank must be a whole number, 1 or more, got 1\.5\.$/);
+  expect(() => checkCount('rank', '2')).toThrow(/got "2"\.$/);
+});
+
+test('a value is shown by its first 100 characters, whatever it is', () => {
+  expect(brief('x'.repeat(98))).toBe(`"${'x'.repeat(98)}"`);
+  expect(brief('x'.repeat(99))).toBe(`"${'x'.repeat(99)}…`);
+  expect([show(-Infinity), show(undefined), show(2n)]).toEqual(['-Infinity', 'undefined', 'bigint']);
 });
 
 test('an error about a model of very many layers names a few of them, and says how many it has', () => {

@@ -7,6 +7,7 @@ import {
   stepsOf,
   throwIfAborted,
   unlessAborted,
+  withOwnErrors,
 } from '../../src/platform/signals';
 
 const REASON = new Error('the visitor left');
@@ -47,6 +48,36 @@ test('between steps a call reports, and lets a timer abort it', async () => {
   await expect(work()).rejects.toMatchObject({code: 'ERR_ABORTED', cause: REASON});
   expect(reports[0]).toEqual({done: 0, total: Infinity, what: 'waiting'});
   expect(reports.length).toBeGreaterThan(1);
+});
+
+test('a call that onProgress aborts ends after the report, and an aborted one before it', async () => {
+  const controller = new AbortController();
+  let reports = 0;
+  const onProgress = () => {
+    reports++;
+    controller.abort(REASON);
+  };
+  const step = stepsOf({signal: controller.signal, onProgress});
+  await expect(step({done: 0, total: 1, what: 'work'})).rejects.toMatchObject({code: 'ERR_ABORTED'});
+  await expect(step({done: 0, total: 1, what: 'work'})).rejects.toMatchObject({code: 'ERR_ABORTED'});
+  expect(reports).toBe(1);
+});
+
+test('a call that wraps errors ends with that of onProgress as it was thrown', async () => {
+  const progress = {done: 0, total: 1, what: 'work'};
+  const reports: CallProgress[] = [];
+  const failing = () => {
+    throw REASON;
+  };
+  const wrapped = (watched: {onProgress?: (progress: CallProgress) => void}) =>
+    Promise.resolve()
+      .then(() => watched.onProgress?.(progress))
+      .catch((error: unknown) => Promise.reject(new Error('wrapped', {cause: error})));
+  await expect(withOwnErrors({onProgress: failing}, wrapped)).rejects.toBe(REASON);
+  await withOwnErrors({onProgress: report => reports.push(report)}, wrapped);
+  expect(reports).toEqual([progress]);
+  const other = new Error('other');
+  await expect(withOwnErrors({}, () => Promise.reject(other))).rejects.toBe(other);
 });
 
 test('an onProgress that throws ends the call with its error', async () => {
