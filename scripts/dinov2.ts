@@ -1,9 +1,10 @@
-import {mkdtempSync, existsSync, readFileSync, renameSync, writeFileSync} from 'node:fs';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {encodeSafetensors, type NamedValues} from '../src/platform/formats/encodeSafetensors';
 import {transpose} from '../src/platform/formats/layout';
 import {readOnnx} from '../src/extensions/onnx/file/readOnnx';
 import {namedTensors} from '../src/extensions/onnx/import/namedTensors';
+import {folderOnce} from './folderOnce';
 import {focus} from './pretrained';
 
 const WIDTH = 384;
@@ -37,16 +38,11 @@ const PREPROCESSOR = {
  */
 export function dinov2(): string {
   const graph = focus();
-  const folder = join(dirname(graph), 'hub');
-  if (!existsSync(folder)) {
-    // In one step, so that nobody finds half of it.
-    const beside = mkdtempSync(`${folder}-`);
+  return folderOnce(join(dirname(graph), 'hub'), beside => {
     writeFileSync(join(beside, 'config.json'), JSON.stringify(CONFIG));
     writeFileSync(join(beside, 'preprocessor_config.json'), JSON.stringify(PREPROCESSOR));
     writeFileSync(join(beside, 'model.safetensors'), encodeSafetensors(hubWeights(readFileSync(graph))));
-    renameSync(beside, folder);
-  }
-  return folder;
+  });
 }
 
 /**

