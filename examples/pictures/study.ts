@@ -11,7 +11,7 @@ import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, type LoRAConfig, seededBatches, startWasm} from 'tfjs-lora';
 import {type Split, splitAtFirstAdapter} from '../../src/core/model/split';
-import {mean, table} from '../shared/report';
+import {mean, shareRight, table} from '../shared/report';
 import {readRuns, writeRuns} from '../shared/runs';
 import {type Base, BASES} from './bases';
 import {HEAD_EPOCHS, type Plan, PLANS, type Setting} from './settings';
@@ -204,8 +204,7 @@ async function train(
     onEpoch?.(epoch);
     suffix.stopTraining = loss.at(-1)! < until;
     if (at.includes(epoch) || suffix.stopTraining || epoch === epochs) {
-      const guesses = guessesOf(split, test);
-      accuracy[epoch] = rounded(mean(truth.map((label, i) => (guesses[i] === label ? 1 : 0))), 4);
+      accuracy[epoch] = rounded(shareRight(guessesOf(split, test), truth), 4);
     }
     begin = process.cpuUsage();
   };

@@ -20,6 +20,11 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
 }
 
+/** The share of labels that are those of the truth. */
+export function shareRight(labels: ArrayLike<number>, truth: readonly number[]): number {
+  return truth.filter((label, i) => label === labels[i]).length / truth.length;
+}
+
 export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

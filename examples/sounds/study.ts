@@ -12,7 +12,7 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {disposeModel, fileHandler, saveAdapter, trainableVariables} from 'tfjs-lora';
 import {scoreEvents, type SoundEvent} from 'tfjs-lora/sound';
-import {kilobytes, mean, overSeeds, percent, SHORT, table} from '../shared/report';
+import {kilobytes, mean, overSeeds, percent, shareRight, SHORT, table} from '../shared/report';
 import {noise} from './clips';
 import {
   adapt,
@@ -78,8 +78,7 @@ for (const seed of SEEDS) {
     await learn(model, train, {way, ...SETTINGS[way], talk, copies: COPIES, noise: noises, seed});
     const {user, system} = process.cpuUsage(begin);
     result.seconds += (user + system) / 1e6 / SEEDS.length;
-    const guessed = classify(model, test.clips);
-    result.right.push(guessed.filter((label, i) => label === test.labels[i]).length / guessed.length);
+    result.right.push(shareRight(classify(model, test.clips), test.labels));
     const chosen = chooseDetection(model, held, CLASSES, talk);
     result.events.push(eventsOf(model, [{threshold: 0.5, coolDown: 1}, chosen]));
     console.log(`${LABELS[way]}, seed ${seed}: ${percent(result.right.at(-1)!)}, threshold ${chosen.threshold}`);

@@ -18,8 +18,3 @@ export function pixelsOf(files: BaseFiles, model: tf.LayersModel, drawings: read
 export function labelsAt(drawings: readonly number[]): number[] {
   return drawings.map(i => DRAWINGS[i]!.label);
 }
-
-/** The share of labels that are those of the truth. */
-export function shareRight(labels: readonly number[], truth: readonly number[]): number {
-  return labels.filter((label, i) => label === truth[i]).length / labels.length;
-}

@@ -15,11 +15,11 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {applyLoRA, disposeModel, saveAdapter, trainableVariables} from 'tfjs-lora';
 import {inProcesses} from '../shared/processes';
-import {kilobytes, overSeeds, percent, SHORT, table} from '../shared/report';
+import {kilobytes, overSeeds, percent, shareRight, SHORT, table} from '../shared/report';
 import {compareIn} from './anyModel';
 import {choose, KINDS} from './data';
 import {baseFiles} from './files';
-import {labelsAt, pixelsOf, shareRight} from './images';
+import {labelsAt, pixelsOf} from './images';
 import {configOf, guesses, learn, learnHead, nearestClasses, openBase, rowsOf, see, SETTINGS, type Way} from './learn';
 
 const OUTPUT = fileURLToPath(new URL('output/study/', import.meta.url));

@@ -10,10 +10,10 @@ import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, saveAdapter, startWasm, trainableVariables} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
-import {kilobytes, percent, SHORT, table} from '../shared/report';
+import {kilobytes, percent, shareRight, SHORT, table} from '../shared/report';
 import {choose, KINDS} from './data';
 import {baseFiles} from './files';
-import {labelsAt, pixelsOf, shareRight} from './images';
+import {labelsAt, pixelsOf} from './images';
 import {
   configOf,
   guesses,
