@@ -58,6 +58,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       methods: 'tsx bench/methods.ts',
       language: 'tsx bench/language.ts',
       'language-memory': 'tsx bench/languageMemory.ts',
+      rewards: 'tsx bench/rewards.ts',
       sound: 'tsx bench/sound.ts',
       'qwen3-memory': 'tsx bench/qwen3Memory.ts',
     },
