@@ -72,6 +72,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       preferences: 'tsx examples/language/preferencesStudy.ts',
       rewards: 'tsx examples/rewards/study.ts',
       sentences: 'tsx examples/sentences/study.ts',
+      'sentence-settings': 'tsx examples/sentences/settingsStudy.ts',
       sounds: 'tsx examples/sounds/study.ts',
       vision: 'tsx examples/vision/study.ts',
       whisper: 'tsx examples/whisper/study.ts',

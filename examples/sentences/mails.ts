@@ -1,6 +1,6 @@
 import {readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
-import type {TextExample} from 'tfjs-lora/transformers';
+import type {TextExample, TextPair} from 'tfjs-lora/transformers';
 import {shuffled} from '../shared/random';
 
 /** A classification task on subject lines. */
@@ -11,12 +11,15 @@ export interface Task {
   test: TextExample[];
 }
 
-/** The parts of a mail that are used: no body, and no address. */
+/** The parts of a mail that are used, without addresses. */
 export interface Mail {
   group: string;
   subject: string;
   /** Its mailing list. */
   list: string;
+  /** What its writer wrote, and what is quoted from the mail that it answers. */
+  written: string;
+  quoted: string;
 }
 
 const LISTS = ['fork', 'ilug', 'rpm-zzzlist', 'razor-users', 'spamassassin', 'exmh'];
@@ -43,25 +46,63 @@ export function makeTasks(
   };
 }
 
+/** Pairs of texts that belong together: a subject line and the mail, and what is quoted and the answer to it. */
+export function makePairs(
+  folder: string,
+  {train, test}: {train: number; test: number},
+): Record<'subject' | 'reply', {train: TextPair[]; test: TextPair[]}> {
+  const mails = shuffled(readMails(folder), 7).filter(({group}) => group.startsWith('easy-ham'));
+  const pairs = (pairOf: (mail: Mail) => TextPair) => {
+    const long = mails.map(pairOf).filter(({anchor, positive}) => anchor.length >= 15 && positive.length >= 40);
+    return {train: long.slice(test, test + train), test: long.slice(0, test)};
+  };
+  return {
+    subject: pairs(({subject, written}) => ({anchor: subject, positive: written})),
+    reply: pairs(({quoted, written}) => ({anchor: quoted, positive: written})),
+  };
+}
+
 /** The mails with distinct subjects, without what would reveal the answer: `Re:` and tags of lists. */
 export function readMails(folder: string): Mail[] {
   const mails = new Map<string, Mail>();
   for (const group of readdirSync(folder, {withFileTypes: true}).filter(entry => entry.isDirectory())) {
     for (const file of readdirSync(join(folder, group.name)).filter(name => name.endsWith('.json'))) {
       const {text} = JSON.parse(readFileSync(join(folder, group.name, file), 'utf8')) as {text: string};
-      const subject = (/^Subject:(.*)$/im.exec(text)?.[1] ?? '')
-        .replace(/\[[^\]]*\]/g, ' ')
-        .replace(/\b(re|fwd?):/gi, ' ')
-        .replace(/\S+@\S+/g, ' ') // addresses
-        .replace(/\s+/g, ' ')
-        .trim();
+      const subject = plain(/^Subject:(.*)$/im.exec(text)?.[1] ?? '');
       const key = subject.toLowerCase();
       if (subject.length >= 5 && !mails.has(key)) {
-        mails.set(key, {group: group.name, subject, list: /^List-Id:.*<([^>]+)>/im.exec(text)?.[1] ?? ''});
+        const list = /^List-Id:.*<([^>]+)>/im.exec(text)?.[1] ?? '';
+        mails.set(key, {group: group.name, subject, list, ...bodyOf(text)});
       }
     }
   }
   return [...mails.values()];
+}
+
+/** The written and the quoted lines of a mail. */
+function bodyOf(text: string): Pick<Mail, 'written' | 'quoted'> {
+  const lines = text.slice(text.search(/\r?\n\r?\n/)).split('\n');
+  const isQuoted = (line: string) => /^\s*[>|]/.test(line);
+  const isAboutMail = (line: string) => /^(url|date):|(wrote|writes|said)\s?:?\s*$|@|https?:|^-{2,}/i.test(line);
+  return {
+    written: plain(lines.filter(line => !isQuoted(line) && !isAboutMail(line)).join(' ')),
+    quoted: plain(
+      lines
+        .filter(line => isQuoted(line) && !isAboutMail(line))
+        .map(line => line.replace(/^[\s>|]+/, ''))
+        .join(' '),
+    ),
+  };
+}
+
+/** A text without tags of lists, `Re:` and addresses, on one line. */
+function plain(text: string): string {
+  return text
+    .replace(/\[[^\]]*\]/g, ' ')
+    .replace(/\b(re|fwd?):/gi, ' ')
+    .replace(/\S+@\S+/g, ' ')
+    .replace(/\s+/g, ' ')
+    .trim();
 }
 
 /** At most `count` examples, with the same number of each class where there are enough. */
