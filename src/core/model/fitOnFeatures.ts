@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {
   checkCount,
-  checkNumber,
   checkOptions,
   kindOf,
   listed,
@@ -24,6 +23,7 @@ import {
   unlessAborted,
 } from '../../platform/signals';
 import {asFitOf, checkMoments} from './fits';
+import {type HeadFirst, headSettingsOf} from './headFirst';
 import {splitAtFirstAdapter, splitAtHead} from './split';
 
 /** Options of `model.fit`. */
@@ -37,14 +37,6 @@ export interface FeatureFitArgs extends Omit<FitArgs, 'validationData'>, CallOpt
   maxBytes?: number;
   /** Trains the new head alone first, so that it distorts no other layer. `true`: 20 epochs of Adam at 3e-3. */
   headFirst?: boolean | HeadFirst;
-}
-
-/** How a new head is trained before the layers that are adapted. */
-export interface HeadFirst {
-  /** Default: 20. */
-  epochs?: number;
-  /** The rate of Adam. Default: 3e-3. */
-  learningRate?: number;
 }
 
 /** Batches of examples, as `model.fitDataset` takes them. */
@@ -70,7 +62,8 @@ const REFUSED = [
  * With `headFirst`, the new head trains alone before the fit: what `replaceHead` put on, or what was random when
  * `loadTransformer` made the model. The steps of an untrained head would otherwise distort the layers before it (Kumar
  * et al., "Fine-Tuning can Distort Pretrained Features", arXiv 2202.10054). The head passes over features too, without
- * the callbacks, and the optimizer of the model is not used. A fit with `initialEpoch` above 0 skips this.
+ * the callbacks, and the optimizer of the model is not used. A fit with `initialEpoch` above 0 skips this. If the loss
+ * of the head ends below `headFirst.enough`, the fit itself does not run.
  *
  * `onProgress` reports the batches whose features are computed, and the epochs of the head. An aborted `signal` ends
  * the call, also while it trains: the adapter then keeps the steps that are complete. To end a fit without an error,
@@ -81,7 +74,8 @@ const REFUSED = [
  * @param y targets, `[examples, …]`; for several outputs in a list.
  * @param args options of `fit`, except those about weights of examples and numbers of steps; `headFirst`, `maxBytes`,
  *     `signal` and `onProgress`.
- * @returns a promise of the history, as `fit` gives it.
+ * @returns a promise of the history, as `fit` gives it. With `headFirst`, its `head` is the history of the head: the
+ *     same object if the head was enough.
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_NOT_READY` if it is not compiled,
  *     `ERR_TOO_LARGE` if the features take more than `maxBytes`, `ERR_MISFIT` if the first layer is adapted, there are
  *     not equally many inputs and targets, a dataset gives fewer batches than it says, there is no new head to train
@@ -95,10 +89,18 @@ export function fitOnFeatures(
   x: tf.Tensor | tf.Tensor[],
   y: tf.Tensor | tf.Tensor[],
   args?: FeatureFitArgs,
-): Promise<tf.History>;
+): Promise<tf.History & {head?: tf.History}>;
 /** @param dataset batches `{xs, ys}`, as `fitDataset` takes them. */
-export function fitOnFeatures(model: tf.LayersModel, dataset: Batches, args?: FeatureFitArgs): Promise<tf.History>;
-export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...laterArgs: unknown[]): Promise<tf.History> {
+export function fitOnFeatures(
+  model: tf.LayersModel,
+  dataset: Batches,
+  args?: FeatureFitArgs,
+): Promise<tf.History & {head?: tf.History}>;
+export async function fitOnFeatures(
+  model: tf.LayersModel,
+  x: unknown,
+  ...laterArgs: unknown[]
+): Promise<tf.History & {head?: tf.History}> {
   checkModel(model);
   const [y, fitOptions = {}, ...excess] = isDataset(x) ? [undefined, ...laterArgs] : laterArgs;
   if (excess.length > 0) {
@@ -146,12 +148,16 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...laterA
         throwIfAborted(signal);
         return history;
       };
+      const fitArgsOfModel = {...fitArgs, ...(validation && {validationData: validation})};
+      const fitModel = () => fitPiece(suffix, optimizer, training, fitArgsOfModel);
       if (head) {
         const options = {maxBytes, batchSize, onBatch: () => unlessAborted(Promise.resolve(), signal)};
         const between = head.pieces.prefix && new FeatureStore(head.pieces.prefix, model, options);
-        await fitHead(head.pieces.suffix, training, {...head, fitArgs, between, fitPiece, step});
+        const ofHead = await fitHead(head.pieces.suffix, training, {...head, fitArgs, between, fitPiece, step});
+        const isEnough = Number(ofHead.history.loss?.at(-1)) < head.enough;
+        return Object.assign(isEnough ? ofHead : await fitModel(), {head: ofHead});
       }
-      return await fitPiece(suffix, optimizer, training, {...fitArgs, ...(validation && {validationData: validation})});
+      return await fitModel();
     } finally {
       releaseOptimizer(suffix); // the model may have been compiled anew meanwhile
       store.dispose();
@@ -169,19 +175,6 @@ type FitPiece = (
   args: FitArgs,
 ) => Promise<tf.History>;
 
-/** @throws LoRAError if they are no settings of a head. */
-function headSettingsOf(headFirst: boolean | HeadFirst): Required<HeadFirst> | undefined {
-  if (headFirst === false) {
-    return undefined;
-  }
-  const headArgs = headFirst === true ? {} : headFirst;
-  checkOptions(headArgs, {epochs: true, learningRate: true});
-  const {epochs = 20, learningRate = 3e-3} = headArgs;
-  checkCount('headFirst.epochs', epochs);
-  checkNumber('headFirst.learningRate', learningRate, learningRate > 0, 'a number above 0');
-  return {epochs, learningRate};
-}
-
 interface HeadFit extends Required<HeadFirst> {
   fitArgs: FitArgs;
   /** Computes the head's input from the features, if there are layers between. */
@@ -195,11 +188,11 @@ async function fitHead(
   head: tf.LayersModel,
   training: Training,
   {epochs, learningRate, fitArgs, between, fitPiece, step}: HeadFit,
-): Promise<void> {
+): Promise<tf.History> {
   const optimizer = tf.train.adam(learningRate);
   try {
     const [x, y] = training.map(tensors => [tensors].flat()) as [tf.Tensor[], tf.Tensor[]];
-    await fitPiece(head, optimizer, between ? await between.pass({x, y}) : training, {
+    return await fitPiece(head, optimizer, between ? await between.pass({x, y}) : training, {
       ...fitArgs,
       epochs,
       verbose: 0,

@@ -102,6 +102,28 @@ test('new layers that a loader names are a head', async () => {
   expect([...adaptedOne.getLayer('old').getWeights()[0]!.dataSync()]).not.toEqual(before);
 });
 
+test('with `enough`, the rest trains only if the head ends with a higher loss', async () => {
+  const plain = base();
+  const body = tf.model({inputs: plain.inputs, outputs: plain.getLayer('late').output});
+  const head = tf.sequential({layers: [tf.layers.inputLayer({inputShape: [6]}), classes()]});
+  head.compile({optimizer: tf.train.adam(headFirst.learningRate), loss: 'categoricalCrossentropy'});
+  const alone = await head.fit(body.predict(xs), ys, {...fitArgs, epochs: headFirst.epochs});
+  const loss = Number(alone.history.loss!.at(-1));
+  for (const [enough, epochs] of [
+    [loss + 1e-4, 3],
+    [loss - 1e-4, 2],
+  ] as const) {
+    // prettier-ignore
+    const model = adapted();
+    model.compile({optimizer: tf.train.sgd(0.5), loss: 'categoricalCrossentropy'});
+    const history = await fitOnFeatures(model, xs, ys, {...fitArgs, headFirst: {...headFirst, enough}});
+    expect(history.head!.history.loss!.at(-1)).toBeCloseTo(loss, 5);
+    expect(history.history.loss).toHaveLength(epochs);
+    const {tensors} = getAdapter(model);
+    expect(tensors['late/lora_B']!.dataSync().every(value => value === 0)).toBe(epochs === 3);
+  }
+});
+
 test('settings and models that do not fit are refused, and an abort ends the head, without leaks', async () => {
   await withoutLeaks(async () => {
     const [model, plain] = [adapted(), base()];
@@ -110,6 +132,7 @@ test('settings and models that do not fit are refused, and an abort ends the hea
     await expectRefused({headFirst: {epochs: 0}}, /headFirst\.epochs must be a whole number/);
     await expectRefused({headFirst: {learningRate: -1}}, /headFirst\.learningRate must be a number above 0, got -1/);
     await expectRefused({headFirst: {learningRate: 0}}, /headFirst\.learningRate must be a number above 0, got 0/);
+    await expectRefused({headFirst: {enough: -1}}, /headFirst\.enough must be a number, 0 or more, got -1/);
     await expectRefused({headFirst: {rate: 1}}, /There is no option "rate"\. The options are: epochs, learningRate/);
     await expectRefused({headFirst: 20}, /options must be an object/);
     const controller = new AbortController();

@@ -42,11 +42,11 @@ export interface RewardStep {
   readonly equalGroups: number;
   /** The mean loss; 0 for a step without any advantage. */
   readonly loss: number;
-  /** The mean KL divergence from the reference per token; NaN without `beta`. */
+  /** The mean KL divergence from the reference per token; NaN without `beta`, and for a step without any advantage. */
   readonly kl: number;
-  /** The mean entropy of the next token. */
+  /** The mean entropy of the next token; NaN for a step without any advantage. */
   readonly entropy: number;
-  /** The share of tokens, or of answers, whose importance weight was clipped. */
+  /** The share of tokens, or of answers, whose importance weight was clipped; NaN for a step without any advantage. */
   readonly clipped: number;
   /** The mean number of tokens of an answer. */
   readonly length: number;
