@@ -67,6 +67,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
     commands: {
       hand: 'tsx examples/hand/study.ts',
       language: 'tsx examples/language/study.ts',
+      'language-settings': 'tsx examples/language/settingsStudy.ts',
       onnx: 'tsx examples/onnx/study.ts',
       pictures: 'tsx examples/pictures/study.ts',
       preferences: 'tsx examples/language/preferencesStudy.ts',

@@ -13,23 +13,9 @@ import {adam, applyLoRA, compileModel, disposeModel, fitOnFeatures, startWasm} f
 import {embed, encodeExamples, encodePairs, loadTransformer, type TextPair} from 'tfjs-lora/transformers';
 import {mails, minilm} from '../../scripts/pretrained';
 import {shuffled} from '../shared/random';
-import {mean, overSeeds, table} from '../shared/report';
-import {readRuns, writeRuns} from '../shared/runs';
+import {type Plan, runSettings, settingTables} from '../shared/settings';
 import {accuracyOf, classifier, ENCODED, LORA} from './classifier';
 import {makePairs, makeTasks, type Task} from './mails';
-
-/** What a run gave: the share of held-out texts that are right. */
-interface Run {
-  task: string;
-  /** How many examples or pairs it trained on. */
-  examples: number;
-  setting: string;
-  seed: number;
-  share: number;
-  /** Of processor time. */
-  seconds: number;
-}
-type Plan = Pick<Run, 'task' | 'examples' | 'setting' | 'seed'>;
 
 interface Settings {
   rate: number;
@@ -40,7 +26,6 @@ interface Settings {
   scale: number;
 }
 
-const SEEDS = [1, 2, 3];
 /** Epochs by the number of examples, so that each amount takes as many steps or half as many. */
 const EPOCHS: Readonly<Record<number, number>> = {32: 8, 256: 2};
 const HEAD = 'head alone';
@@ -68,53 +53,25 @@ const EMBEDDINGS: Readonly<Record<string, Partial<Settings>>> = {
 const MAX_LENGTH = 32;
 
 const {values: only} = parseArgs({options: {seed: {type: 'string'}, table: {type: 'boolean'}}});
-const runs = readRuns<Run>(import.meta.url);
 const folder = mails();
 const {list, newsletter} = makeTasks(folder, {train: 256, test: 320});
 const tasks: Readonly<Record<string, Task>> = {list, newsletter};
 const pairTasks = makePairs(folder, {train: 256, test: 200});
-const planned = SEEDS.flatMap(seed =>
-  [...Object.keys(tasks), ...Object.keys(pairTasks)].flatMap(task =>
-    Object.keys(EPOCHS)
-      .map(Number)
-      .flatMap(examples => Object.keys(settingsOf(task)).map(setting => ({task, examples, setting, seed}))),
-  ),
-).filter(plan => only.seed === undefined || plan.seed === Number(only.seed));
-
+const study = {
+  examples: Object.keys(EPOCHS).map(Number),
+  seeds: only.seed === undefined ? [1, 2, 3] : [Number(only.seed)],
+  settings: Object.fromEntries([
+    ...Object.keys(tasks).map(task => [task, Object.keys(CLASSIFICATION)] as const),
+    ...Object.keys(pairTasks).map(task => [task, Object.keys(EMBEDDINGS)] as const),
+  ]),
+};
 if (only.table !== true) {
   await startWasm();
   tf.enableProdMode();
   const encoder = await minilm();
-  for (const plan of planned) {
-    const isSame = (run: Run) => (Object.keys(plan) as (keyof Plan)[]).every(key => run[key] === plan[key]);
-    if (runs.some(isSame)) {
-      continue;
-    }
-    const begin = process.cpuUsage();
-    const share = await (plan.task in tasks ? classified : found)(encoder, plan);
-    const {user, system} = process.cpuUsage(begin);
-    runs.push({...plan, share, seconds: Math.round((user + system) / 1e6)});
-    writeRuns(import.meta.url, runs);
-    console.log(Object.values(runs.at(-1)!).join('  '));
-  }
+  await runSettings(import.meta.url, study, plan => (plan.task in tasks ? classified : found)(encoder, plan));
 }
-for (const task of [...Object.keys(tasks), ...Object.keys(pairTasks)]) {
-  const counts = Object.keys(EPOCHS).map(Number);
-  const rows = Object.keys(settingsOf(task)).map(setting => [
-    setting,
-    ...counts.flatMap(examples => {
-      const same = runs.filter(run => run.task === task && run.examples === examples && run.setting === setting);
-      return same.length === 0
-        ? ['', '']
-        : [overSeeds(same.map(({share}) => share))[0], mean(same.map(({seconds}) => seconds)).toFixed(0)];
-    }),
-  ]);
-  console.log(`\n${table([[task, ...counts.flatMap(count => [`${count} examples`, 'CPU, s'])], ...rows])}`);
-}
-
-function settingsOf(task: string): Readonly<Record<string, Partial<Settings>>> {
-  return task in tasks ? CLASSIFICATION : EMBEDDINGS;
-}
+console.log(`\n${settingTables(import.meta.url, study)}`);
 
 /** The accuracy on held-out subject lines. */
 async function classified(encoder: Awaited<ReturnType<typeof minilm>>, plan: Plan): Promise<number> {

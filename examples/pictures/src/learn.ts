@@ -1,13 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  adam,
-  applyLoRA,
-  disposeModel,
-  fitOnFeatures,
-  learningRateSchedule,
-  type LoRAConfig,
-  replaceHead,
-} from 'tfjs-lora';
+import {adam, applyLoRA, disposeModel, fitOnFeatures, type LoRAConfig, replaceHead} from 'tfjs-lora';
 import {augment} from './augment';
 
 /** Pictures of each class, as many of one as of another. */
@@ -18,18 +10,21 @@ export interface Pictures {
   labels: tf.Tensor2D;
 }
 
-/** What trains beside the new head: nothing, or low-rank updates of the last convolutions. */
+/** LoRA stops when the mean loss of an epoch is below this. */
+const LEARNED = 0.01;
+
+/** What trains beside the new head: nothing, or low-rank updates of the last five blocks. */
 export const WAYS = {
   'head alone': {targets: 'head'},
   // By the names that Keras gave them, and by those of a graph, `…/expanded_conv_16/expand/Relu6`.
-  LoRA: {rank: 4, targets: [/(block|expanded_conv)_16[_/](expand|project)(\/|$)/, /(^|\/)Conv_1(\/|$)/]},
+  LoRA: {rank: 8, targets: [/(block|expanded_conv)_1[2-6][_/](expand|project)(\/|$)/, /(^|\/)Conv_1(\/|$)/]},
 } satisfies Record<string, LoRAConfig>;
 
 export type Way = keyof typeof WAYS;
 
 /** How long, and how hard. */
 export interface Settings {
-  /** How many the head trains for. LoRA goes on from there for half as many. */
+  /** How many the head trains for. LoRA goes on from there for at most as many, until it has learned the pictures. */
   epochs: number;
   /** Altered copies of each picture. */
   copies: number;
@@ -66,7 +61,6 @@ export async function learn(
   const images = augment(train.images, copies, seed);
   const labels = tf.tile(train.labels, [copies + 1, 1]);
   const isLoRA = way === 'LoRA';
-  const own = isLoRA ? Math.ceil(epochs / 2) : epochs;
   let epochsDone = 0;
   model.compile({
     optimizer: adam({learningRate: isLoRA ? 1e-3 : 3e-3}),
@@ -76,7 +70,7 @@ export async function learn(
   try {
     // What lies before the first update gives the same in every epoch, so it runs once.
     await fitOnFeatures(model, images, labels, {
-      epochs: own,
+      epochs,
       batchSize: 8,
       verbose: 0,
       headFirst: isLoRA && {epochs},
@@ -84,9 +78,11 @@ export async function learn(
       onProgress: ({done, total, what}) =>
         onProgress?.(what === 'training the head' ? 0.6 + (0.1 * done) / total : (0.6 * done) / total),
       callbacks: [
-        learningRateSchedule({warmup: 0.1}),
         new tf.CustomCallback({
-          onEpochEnd: () => onProgress?.(0.7 + (0.3 * ++epochsDone) / own),
+          onEpochEnd: (_, logs) => {
+            onProgress?.(0.7 + (0.3 * ++epochsDone) / epochs);
+            model.stopTraining = isLoRA && Number(logs?.loss) < LEARNED;
+          },
         }),
       ],
     });
