@@ -145,6 +145,7 @@ export default defineConfig({
         text: 'Training',
         items: [
           ...docs(
+            ['Settings by task', 'recipes'],
             ['Recipe', 'training'],
             ['Tools', 'training-tools'],
             ['Ranks of small heads', 'small-heads'],
