@@ -35,6 +35,8 @@ export class HubServer {
   requests: string[] = [];
   /** What the other host must not see. */
   readonly leaks: string[] = [];
+  /** How long the list of files is at least: spaces are appended. */
+  listLength = 0;
   /** What is asked for the files of a repository gets: 200 is the list. */
   listStatus = 200;
   showsCommit = true;
@@ -101,7 +103,8 @@ export class HubServer {
     const {commit, files} = found;
     if (api === 'api/models/') {
       const json = {sha: commit, siblings: Object.keys(files).map(rfilename => ({rfilename}))};
-      response.writeHead(this.listStatus).end(this.listStatus === 200 ? JSON.stringify(json) : 'Not here');
+      const text = JSON.stringify(json).padEnd(this.listLength);
+      response.writeHead(this.listStatus).end(this.listStatus === 200 ? text : 'Not here');
       return;
     }
     const token = this.gated.get(repo);

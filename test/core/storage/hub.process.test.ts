@@ -278,6 +278,14 @@ describe('revisions', () => {
   });
 });
 
+test.each([0, 1])('a list of 16 MiB is read, and one that is longer is as good as none (%d more)', async more => {
+  server.push('org/name', {'a.txt': 'a'});
+  server.listLength = 2 ** 24 + more;
+  await failure(read('hf://org/name/b.txt'));
+  // Without a list, the server is asked for the file.
+  expect(server.requests.some(request => request.startsWith('HEAD'))).toBe(more === 1);
+});
+
 test.each([401, 403])('a mirror that refuses the list by %d is not asked for the file', async status => {
   server.push('org/name', {'a.txt': 'a'});
   server.listStatus = status;
