@@ -30,6 +30,17 @@ function escapeToASCII(file: string): void {
 
 const shared = {platform: 'neutral', target: 'es2022'} as const;
 
+/** A large module that the package has once, as an ES module: both builds import it when they need it. */
+const DATA = 'wordBaseData';
+
+const importsData = {
+  name: 'imports-data',
+  resolveId: {
+    filter: {id: new RegExp(`^\\./${DATA}$`)},
+    handler: (id: string) => ({id: `${id}.js`, external: true}),
+  },
+};
+
 const sources = (name: string) => join(import.meta.dirname, `src/${name}.ts`);
 const {exporting, taking, check, globalOf} = shareModules(sources('script'), sources('scriptLanguage'));
 
@@ -70,6 +81,7 @@ export default defineConfig([
     // Declarations have the comments. The modules are not minified, so maps would only double the package.
     sourcemap: false,
     deps: {neverBundle: [/^node:/]},
+    plugins: [importsData],
     // Comments that name modules would only make the package larger.
     inputOptions: options => ({...options, experimental: {...options.experimental, attachDebugInfo: 'none'}}),
     outputOptions: {comments: {jsdoc: false}, codeSplitting: {groups: sharedFiles(join(import.meta.dirname, 'src'))}},
@@ -83,6 +95,14 @@ export default defineConfig([
         });
       },
     },
+  },
+  {
+    ...shared,
+    entry: {[DATA]: `src/extensions/words/${DATA}.ts`},
+    format: 'esm',
+    outExtensions: () => ({js: '.js'}),
+    dts: false,
+    clean: false,
   },
   scriptTag('tfjs-lora', 'script', [exporting]),
   scriptTag('tfjs-lora-language', 'scriptLanguage', [taking], check),

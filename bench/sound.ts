@@ -4,14 +4,13 @@
  *
  *     npm run bench -- sound [--rounds 30]
  */
-import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {disposeModel, fileHandler, mergeLoRA} from 'tfjs-lora';
+import {disposeModel, mergeLoRA} from 'tfjs-lora';
+import {encodeWords, loadWordBase} from 'tfjs-lora/words';
 import {noise} from '../examples/sounds/clips';
 import {adapt, HOP} from '../examples/sounds/learn';
-import {encode} from '../examples/sounds/model';
 import {processor} from './machine';
 import {measure, ratioOf, time, timeOf} from './measure';
 import {printTable} from './table';
@@ -20,13 +19,12 @@ const {values} = parseArgs({options: {rounds: {type: 'string', default: '30'}}})
 
 tf.enableProdMode();
 await tf.setBackend('wasm');
-const place = fileURLToPath(new URL('../examples/sounds/public/base', import.meta.url));
-const bare = await tf.loadLayersModel(fileHandler(place));
+const {model: bare} = await loadWordBase();
 const base = adapt(bare, 7, 'head', 1);
 const adapted = adapt(bare, 7, 'lora', 1);
 const merged = mergeLoRA(adapted);
 const sound = noise(1, 1);
-const window = encode([sound]);
+const window = encodeWords(sound);
 const predict = (model: tf.LayersModel) => async () => {
   const scores = model.predict(window) as tf.Tensor;
   await scores.data();
@@ -34,7 +32,7 @@ const predict = (model: tf.LayersModel) => async () => {
 };
 const runs = {
   features: async () => {
-    const features = encode([sound]);
+    const features = encodeWords(sound);
     await features.data();
     features.dispose();
   },

@@ -12,7 +12,7 @@ interface Modules {
 }
 
 /** Entry points that register no layer. */
-const LIGHT = ['images', 'landmarks', 'quickstart', 'sound'];
+const LIGHT = ['images', 'landmarks', 'quickstart', 'sound', 'words'];
 
 /** The files, from the inside out: what a file imports goes into it too, unless an earlier one has it. */
 const FILES = ['plain', 'base', 'core'] as const;

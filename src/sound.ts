@@ -8,6 +8,7 @@ export {
   specAugment,
   type SpecAugmentOptions,
 } from './extensions/sound/augmentSounds';
+export {centerSound} from './extensions/sound/centerSound';
 export {ctcLoss, type CTCLossOptions} from './extensions/sound/ctcLoss';
 export {type EncodedSounds, encodeSounds, type EncodeSoundsOptions} from './extensions/sound/encodeSounds';
 export {

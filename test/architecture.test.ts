@@ -22,6 +22,7 @@ const ACROSS: Readonly<Record<string, readonly string[]>> = {
   onnx: ['graph', 'quantized'],
   sound: ['transformers'],
   transformers: ['onnx', 'quantized'],
+  words: ['sound'],
 };
 
 /** Extensions, and files and folders that only Node has: `index` reaches none of them. */

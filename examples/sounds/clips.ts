@@ -4,19 +4,6 @@ import {mulberry32} from '../shared/random';
 /** Samples a second of all clips. */
 export const RATE = 16_000;
 
-/** A part of a sound, with what is loudest in its middle. It lasts one second if you give no other length. */
-export function middle({samples, sampleRate}: Sound, length = 1): Sound {
-  const power = samples.map(value => value * value);
-  const total = power.reduce((sum, value) => sum + value, 0);
-  let [half, sum] = [0, 0];
-  while (half < power.length && sum < total / 2) {
-    sum += power[half++]!;
-  }
-  const size = Math.round(length * sampleRate);
-  const start = half - Math.floor(size / 2);
-  return {samples: Float32Array.from({length: size}, (_, i) => samples[start + i] ?? 0), sampleRate};
-}
-
 /** Noise whose power falls with the frequency, more or less: a fan, traffic, rain; with a hum or clicks. */
 export function noise(seconds: number, seed: number): Sound {
   const random = mulberry32(seed);

@@ -9,10 +9,19 @@ import {
   progress,
   replaceHead,
 } from 'tfjs-lora';
-import {augmentSounds, makeDetector, resample, scoreEvents, type Sound, type SoundEvent} from 'tfjs-lora/sound';
+import {
+  augmentSounds,
+  centerSound,
+  makeDetector,
+  resample,
+  scoreEvents,
+  type Sound,
+  type SoundEvent,
+} from 'tfjs-lora/sound';
+import {encodeWords, wordFrames} from 'tfjs-lora/words';
 import {mulberry32, shuffled} from '../shared/random';
-import {middle, RATE} from './clips';
-import {encode, FRAME_RATE, FRAMES, framesFrom, framesOf, MELS} from './model';
+import {RATE} from './clips';
+import {FRAME_RATE, FRAMES, framesFrom, MELS} from './model';
 
 /** What trains: a new head alone, LoRA in the layers before it too, or all of these layers. */
 export type Way = 'head' | 'lora' | 'full';
@@ -98,10 +107,10 @@ export async function learn(
     clips.map((clip, i) => {
       const frames = (): tf.Tensor2D => {
         if (copy === 0 || labels[i] === background) {
-          return framesOf(copy === 0 ? clip : augment!(clip));
+          return wordFrames(copy === 0 ? clip : augment!(clip));
         }
         const voice = otherVoice(clip, random);
-        return copy % 2 === 0 ? framesOf(augment!(voice)) : among(framesOf(augmentPlaced!(voice)), other(), random);
+        return copy % 2 === 0 ? wordFrames(augment!(voice)) : among(wordFrames(augmentPlaced!(voice)), other(), random);
       };
       return {frames, label: labels[i]!};
     }),
@@ -130,7 +139,7 @@ export async function learn(
 
 /** A clip as a longer or shorter vocal tract would say it: a tape that runs at another speed. */
 function otherVoice({samples}: Sound, random: () => number): Sound {
-  return middle(resample({samples, sampleRate: (RATE / 100) * (84 + 4 * Math.floor(9 * random()))}, RATE));
+  return centerSound(resample({samples, sampleRate: (RATE / 100) * (84 + 4 * Math.floor(9 * random()))}, RATE));
 }
 
 /** The frames of a word that is in the middle, moved, and between other words, which may come close to it. */
@@ -145,7 +154,7 @@ function among(word: tf.Tensor2D, others: tf.Tensor2D, random: () => number): tf
 
 /** The class of each clip. */
 export function classify(model: tf.LayersModel, clips: readonly Sound[]): number[] {
-  return tf.tidy(() => Array.from(tf.argMax(model.predict(encode(clips)) as tf.Tensor, 1).dataSync()));
+  return tf.tidy(() => Array.from(tf.argMax(model.predict(encodeWords(clips)) as tf.Tensor, 1).dataSync()));
 }
 
 /** The scores of each window of a long sound, given its frames. */
@@ -205,7 +214,7 @@ export function chooseDetection(
   const words = clips.flatMap((clip, i) => (labels[i] === background ? [] : [{clip, label: labels[i]!}]));
   const parts = words.flatMap(({clip}, i) => [rooms[i % rooms.length]!, clip]);
   const stream = joined([...parts, rooms[words.length % rooms.length]!]);
-  const scores = tf.tidy(() => scoresIn(model, framesOf(stream)));
+  const scores = tf.tidy(() => scoresIn(model, wordFrames(stream)));
   const others = scoresIn(model, held);
   const hours = (HOP * (scores.length / 2 + others.length)) / 3600;
   const known: SoundEvent[] = words.map(({label}, i) => ({time: 2 * i + 1, label: classes[label]!}));

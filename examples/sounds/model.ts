@@ -1,23 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {logMel, type Sound} from 'tfjs-lora/sound';
 
 /** Frames and mel filters of one second. */
 export const [FRAMES, MELS] = [98, 40];
 /** Frames a second. */
 export const FRAME_RATE = 100;
-
-/** Log-mel frames of any sound, `[frames, mels]`, about from −1 to 1. */
-export function framesOf(sound: Sound): tf.Tensor2D {
-  return tf.tidy(() => {
-    const logs = logMel(sound, {mels: MELS, minFrequency: 60, maxFrequency: 7600, padding: 'none', floor: 1e-6});
-    return tf.div(tf.add(logs, 7), 6);
-  });
-}
-
-/** The spectrograms of clips of one second, `[clips, frames, mels, 1]`. */
-export function encode(clips: readonly Sound[]): tf.Tensor4D {
-  return tf.tidy(() => tf.expandDims<tf.Tensor4D>(tf.stack(clips.map(framesOf)), 3));
-}
 
 /** Frames with one byte for each value, which a small file holds. */
 export function bytesOf(frames: tf.Tensor2D): Uint8Array {

@@ -1,17 +1,20 @@
 /**
- * Creates the files in `public/base/`: a small convolutional network that tells 551 spoken words apart, as far as its
+ * Creates the files in `base/`: a small convolutional network that tells 551 spoken words apart, as far as its
  * embedding. espeak-ng and flite speak the words, and tfjs-node trains (`npm run setup -- tfjs-node`). Everything is
- * seeded. The files are committed; run it to create them again (20 minutes).
+ * seeded. The files are committed; run it to create them again (20 minutes). The second program writes the network in 8
+ * bits, as `tfjs-lora/words` has it.
  *
  *     npx tsx examples/sounds/pretrain.ts
+ *     npx tsx scripts/wordBase.ts
  */
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import {adam, fileHandler, learningRateSchedule} from 'tfjs-lora';
-import {specAugment} from 'tfjs-lora/sound';
+import {centerSound, type Sound, specAugment} from 'tfjs-lora/sound';
+import {encodeWords, wordFrames} from 'tfjs-lora/words';
 import {mulberry32, shuffled} from '../shared/random';
-import {middle, noise} from './clips';
-import {encode, FRAMES, framesOf, MELS, newBase} from './model';
+import {noise} from './clips';
+import {FRAMES, MELS, newBase} from './model';
 import {BASE_WORDS, inRoom, room, say, severally} from './voices';
 
 /** Clips of each word, minutes of the background, and how it is trained. */
@@ -27,13 +30,13 @@ await tf.setBackend('tensorflow');
 const random = mulberry32(1);
 
 /** The log-mel frames of a sound. */
-const valuesOf = (sound: Parameters<typeof framesOf>[0]) => tf.tidy(() => framesOf(sound).dataSync() as Float32Array);
+const valuesOf = (sound: Sound) => tf.tidy(() => wordFrames(sound).dataSync() as Float32Array);
 
 // Clips that are longer than the second which the network hears, some of them in a room; noises, and rooms.
 const LENGTH = 1.3;
 const labels = Array.from({length: NONE * CLIPS}, (_, i) => Math.floor(i / CLIPS));
 const words = await severally(labels, async (label, i) => {
-  const clip = middle(await say(BASE_WORDS[label]!, 'base', 1 + 97 * label + 7919 * (i % CLIPS)), LENGTH);
+  const clip = centerSound(await say(BASE_WORDS[label]!, 'base', 1 + 97 * label + 7919 * (i % CLIPS)), LENGTH);
   return {label, frames: valuesOf(i % 3 === 0 ? inRoom(clip, i) : clip)};
 });
 const noises = Array.from({length: 24}, (_, i) => valuesOf(noise(4, 1000 + i)));
@@ -121,14 +124,14 @@ await model.fitDataset(tf.data.generator(batches), {
 });
 const unseen = await severally([...BASE_WORDS.keys()], async i => ({
   label: i,
-  clip: middle(await say(BASE_WORDS[i]!, 'held', 1 + i)),
+  clip: centerSound(await say(BASE_WORDS[i]!, 'held', 1 + i)),
 }));
 const guessed = tf.tidy(() =>
-  tf.argMax(model.predict(encode(unseen.map(({clip}) => clip))) as tf.Tensor, 1).dataSync(),
+  tf.argMax(model.predict(encodeWords(unseen.map(({clip}) => clip))) as tf.Tensor, 1).dataSync(),
 );
 const right = unseen.filter(({label}, i) => label === guessed[i]).length;
 console.log(`${((100 * right) / unseen.length).toFixed(1)} % of ${unseen.length} clips of held-out voices.`);
-await folded().save(fileHandler(fileURLToPath(new URL('public/base', import.meta.url))));
+await folded().save(fileHandler(fileURLToPath(new URL('base', import.meta.url))));
 
 /** The base without the normalizations, whose factors and sums its convolutions take over. */
 function folded(): tf.Sequential {

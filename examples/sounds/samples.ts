@@ -6,9 +6,10 @@
  */
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
-import type {Sound} from 'tfjs-lora/sound';
-import {middle, RATE} from './clips';
-import {bytesOf, framesOf} from './model';
+import {centerSound, type Sound} from 'tfjs-lora/sound';
+import {wordFrames} from 'tfjs-lora/words';
+import {RATE} from './clips';
+import {bytesOf} from './model';
 import {room, say, severally, talk} from './voices';
 
 const FOLDER = new URL('public/clips/', import.meta.url);
@@ -40,8 +41,8 @@ const write = (name: string, sounds: readonly Sound[]) =>
   writeFileSync(fileURLToPath(new URL(`${name}.wav`, FOLDER)), wavOf(sounds));
 for (const [label, word] of ['computer', 'banana'].entries()) {
   const seeds = Array.from({length: CLIPS}, (_, i) => 100 + 50 * label + i);
-  write(word, await severally(seeds, async seed => middle(await say(word, 'train', seed))));
+  write(word, await severally(seeds, async seed => centerSound(await say(word, 'train', seed))));
 }
 write('background', [await room(CLIPS / 60, 'train', 7)]);
 const talks = [await talk(TALK.learned, 'base', 1), await talk(TALK.held, 'held', 1)];
-writeFileSync(fileURLToPath(new URL('talk.bin', FOLDER)), Buffer.concat(talks.map(each => bytesOf(framesOf(each)))));
+writeFileSync(fileURLToPath(new URL('talk.bin', FOLDER)), Buffer.concat(talks.map(each => bytesOf(wordFrames(each)))));

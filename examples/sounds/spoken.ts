@@ -1,5 +1,5 @@
-import type {Sound, SoundEvent} from 'tfjs-lora/sound';
-import {middle, RATE, seconds} from './clips';
+import {centerSound, type Sound, type SoundEvent} from 'tfjs-lora/sound';
+import {RATE, seconds} from './clips';
 import type {Clips} from './learn';
 import {room, say, severally, type Speakers, WORDS} from './voices';
 
@@ -8,7 +8,7 @@ export async function clipsOf(speakers: Exclude<Speakers, 'base'>, count: number
   const first = 1000 * seed;
   const labels = Array.from({length: WORDS.length * count}, (_, i) => Math.floor(i / count));
   const words = await severally(labels, async (label, i) =>
-    middle(await say(WORDS[label]!, speakers, first + 50 * label + (i % count))),
+    centerSound(await say(WORDS[label]!, speakers, first + 50 * label + (i % count))),
   );
   const others = seconds(await room(1, speakers, first));
   return {clips: [...words, ...others], labels: [...labels, ...others.map(() => WORDS.length)]};

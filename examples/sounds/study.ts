@@ -10,8 +10,9 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {disposeModel, fileHandler, saveAdapter, trainableVariables} from 'tfjs-lora';
+import {disposeModel, saveAdapter, trainableVariables} from 'tfjs-lora';
 import {scoreEvents, type SoundEvent} from 'tfjs-lora/sound';
+import {loadWordBase, wordFrames} from 'tfjs-lora/words';
 import {kilobytes, mean, overSeeds, percent, shareRight, SHORT, table} from '../shared/report';
 import {noise} from './clips';
 import {
@@ -26,7 +27,6 @@ import {
   talkFrom,
   type Way,
 } from './learn';
-import {framesOf} from './model';
 import {clipsOf, withWords} from './spoken';
 import {CLASSES, room, say, severally, WORDS} from './voices';
 
@@ -45,7 +45,7 @@ tf.enableProdMode();
 mkdirSync(OUTPUT, {recursive: true});
 
 // 1. The base, and the clips. The threshold is chosen with voices that are neither trained on nor tested.
-const base = await tf.loadLayersModel(fileHandler(fileURLToPath(new URL('public/base', import.meta.url))));
+const {model: base} = await loadWordBase();
 const [held, test] = [await clipsOf('held', CLIPS.held, 1), await clipsOf('test', CLIPS.test, 1)];
 const talk = talkFrom(readFileSync(new URL('public/clips/talk.bin', import.meta.url)));
 const noises = Array.from({length: 8}, (_, i) => noise(3, 2000 + i));
@@ -55,15 +55,15 @@ const [noisy, talking, spoken]: [tf.Tensor2D[], tf.Tensor2D[], {frames: tf.Tenso
   [],
 ];
 for (let minute = 0; minute < NOISE; minute++) {
-  noisy.push(framesOf(noise(60, 30_000 + 3 * minute)));
+  noisy.push(wordFrames(noise(60, 30_000 + 3 * minute)));
 }
 for (let minute = 0; minute < TALK; minute++) {
-  talking.push(framesOf(await room(1, 'test', 10_000 + minute)));
+  talking.push(wordFrames(await room(1, 'test', 10_000 + minute)));
 }
 for (let minute = 0; minute < SPOKEN; minute++) {
   const sounds = await severally(WORDS, (word, i) => say(word, 'test', 5000 + 10 * minute + i));
   const {sound, known} = withWords(await room(1, 'test', 20_000 + minute), sounds);
-  spoken.push({frames: framesOf(sound), known});
+  spoken.push({frames: wordFrames(sound), known});
 }
 
 // 2. Train each way for each seed, which chooses the voices of the clips that are learned.

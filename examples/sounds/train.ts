@@ -8,13 +8,12 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import * as tf from '@tensorflow/tfjs';
 import {fileHandler, saveAdapter, saveMerged, startWasm, trainableVariables} from 'tfjs-lora';
 import {scoreEvents} from 'tfjs-lora/sound';
+import {loadWordBase, wordFrames} from 'tfjs-lora/words';
 import {kilobytes, percent, SHORT} from '../shared/report';
 import {noise} from './clips';
 import {adapt, chooseDetection, classify, detectIn, learn, scoresIn, SETTINGS, talkFrom} from './learn';
-import {framesOf} from './model';
 import {clipsOf, withWords} from './spoken';
 import {CLASSES, room, say, severally, WORDS} from './voices';
 
@@ -34,7 +33,7 @@ const noises = Array.from({length: 8}, (_, i) => noise(3, 2000 + i));
 const talk = talkFrom(readFileSync(new URL('public/clips/talk.bin', import.meta.url)));
 
 // 2. The base, which knows other words, with a new head and with LoRA in the layers before it.
-const base = await tf.loadLayersModel(fileHandler(fileURLToPath(new URL('public/base', import.meta.url))));
+const {model: base} = await loadWordBase();
 const model = adapt(base, CLASSES.length, 'lora', SEED);
 
 // 3. The clips and augmented copies of them train it, some of them mixed with noise or put among other words.
@@ -56,7 +55,7 @@ console.log(
 const detection = chooseDetection(model, held, CLASSES, talk);
 const spoken = await severally(WORDS, (word, i) => say(word, 'test', 5000 + i));
 const {sound, known} = withWords(await room(1, 'test', 20_000), spoken);
-const scores = scoresIn(model, framesOf(sound));
+const scores = scoresIn(model, wordFrames(sound));
 for (const threshold of [0.5, detection.threshold]) {
   const found = detectIn(scores, CLASSES, {...detection, threshold});
   const {recall, falseAlarms} = scoreEvents(found, known, {tolerance: 1});

@@ -134,7 +134,7 @@ test('the interface has no more names than it needs', () => {
     ['index', 'transformers'].map(point => [point, reports.get(point)!.trimEnd().split('\n').length]),
   );
   const counts: Record<string, number> = {...countsOf(library), referred: referred.length, ...lines};
-  const limits = {names: 393, typeOnlyClasses: 0, functions: 58, experimental: 15, referred: 40, index: 732};
+  const limits = {names: 398, typeOnlyClasses: 0, functions: 58, experimental: 15, referred: 40, index: 732};
   const excess = Object.entries({...limits, transformers: 400}).filter(([name, limit]) => counts[name]! > limit);
   expect({counts, excess}).toEqual({counts, excess: []});
 });

@@ -1,6 +1,7 @@
 // Bundles programs with the library as it is published, runs what comes out, and prints what the programs print, as
-// JSON: `bundle.ts`. One imports the library for its side effects alone, with each of four bundlers. Another loads
-// models of the hub, where the optional peers are installed and where they are not.
+// JSON: `bundle.ts`. One imports the library for its side effects alone, and one loads the network for spoken words,
+// with each of four bundlers. Another loads models of the hub, where the optional peers are installed and where they are
+// not.
 
 import {spawnSync} from 'node:child_process';
 import {cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync} from 'node:fs';
@@ -85,6 +86,25 @@ const answer = await triedOut(async () => {
 console.log('PRINTED ' + JSON.stringify({ids, answer}));
 `;
 
+/** Computes the embedding of a second of a sweep. */
+const words = (imports: string) => `
+${imports}
+
+async function main() {
+  await tf.setBackend('cpu');
+  const {model, encode} = await loadWordBase();
+  const samples = Float32Array.from({length: 16_000}, (_, i) => Math.sin(i * i * 1e-5));
+  const embedding = model.predict(encode({samples, sampleRate: 16_000}));
+  console.log('PRINTED ' + JSON.stringify([...embedding.dataSync()]));
+}
+
+main();
+`;
+const WORDS = words(`import * as tf from '${TFJS}';\nimport {loadWordBase} from 'tfjs-lora/words';`);
+const REQUIRED_WORDS = words(`const tf = require('${TFJS}');\nconst {loadWordBase} = require('tfjs-lora/words');`);
+
+type Bundle = (folder: string, program: string) => Promise<string>;
+
 async function byVite(folder: string, program: string): Promise<string> {
   await vite.build({
     root: folder,
@@ -113,43 +133,47 @@ async function byEsbuild(folder: string, program: string): Promise<string> {
   return `esbuild-${program}`;
 }
 
-/** Each makes `out.mjs` or `out.cjs` of `program.mjs` in `folder`, and gives its name. */
-const BUNDLERS: Record<string, (folder: string) => Promise<string>> = {
-  vite: folder => byVite(folder, 'program.mjs'),
-  webpack: folder =>
-    new Promise((resolve, reject) => {
-      webpack(
-        {
-          mode: 'production',
-          context: folder,
-          entry: './program.mjs',
-          // Node runs it, which has no scripts to load parts by.
-          output: {path: folder, filename: 'webpack.cjs', chunkFormat: 'commonjs', chunkLoading: 'require'},
-          externals: {[TFJS]: `commonjs ${TFJS}`, [WASM]: `commonjs ${WASM}`},
-        },
-        (error, stats) => {
-          const fault = error ?? (stats?.hasErrors() === true ? new Error(stats.toString()) : null);
-          if (fault === null) {
-            resolve('webpack.cjs');
-          } else {
-            reject(fault);
-          }
-        },
-      );
-    }),
-  esbuild: folder => byEsbuild(folder, 'program.mjs'),
-  withKeras: folder => byEsbuild(folder, 'keras.mjs'),
-  twoCopies: folder => byEsbuild(folder, 'copies.mjs'),
-  rollup: async folder => {
-    const bundle = await rollup({
-      input: join(folder, 'program.mjs'),
-      external: [TFJS, WASM],
-      plugins: [nodeResolve({browser: true})],
-    });
-    await bundle.write({dir: folder, entryFileNames: 'rollup.mjs', format: 'es'});
-    return 'rollup.mjs';
-  },
-  none: () => Promise.resolve('program.mjs'),
+function byWebpack(folder: string, program: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const path = join(folder, `webpack-${program}`);
+    webpack(
+      {
+        mode: 'production',
+        context: folder,
+        entry: `./${program}`,
+        // Node runs it, which has no scripts to load parts by.
+        output: {path, filename: 'out.cjs', chunkFormat: 'commonjs', chunkLoading: 'require'},
+        externals: {[TFJS]: `commonjs ${TFJS}`, [WASM]: `commonjs ${WASM}`},
+      },
+      (error, stats) => {
+        const fault = error ?? (stats?.hasErrors() === true ? new Error(stats.toString()) : null);
+        if (fault === null) {
+          resolve(`webpack-${program}/out.cjs`);
+        } else {
+          reject(fault);
+        }
+      },
+    );
+  });
+}
+
+async function byRollup(folder: string, program: string): Promise<string> {
+  const bundle = await rollup({
+    input: join(folder, program),
+    external: [TFJS, WASM],
+    plugins: [nodeResolve({browser: true})],
+  });
+  await bundle.write({dir: join(folder, `rollup-${program}`), entryFileNames: 'out.mjs', format: 'es'});
+  return `rollup-${program}/out.mjs`;
+}
+
+/** Each bundles a program of `folder`, and gives the name of the result. */
+const BUNDLERS: Record<string, Bundle> = {
+  vite: byVite,
+  webpack: byWebpack,
+  esbuild: byEsbuild,
+  rollup: byRollup,
+  none: (_folder, program) => Promise.resolve(program),
 };
 
 function makeProject(): string {
@@ -163,6 +187,8 @@ function makeProject(): string {
   mkdirSync(join(folder, 'node_modules/@huggingface'));
   writeFileSync(join(folder, 'program.mjs'), PROGRAM);
   writeFileSync(join(folder, 'loader.mjs'), LOADER);
+  writeFileSync(join(folder, 'words.mjs'), WORDS);
+  writeFileSync(join(folder, 'words.cjs'), REQUIRED_WORDS);
   const loads = `import {loadKerasModel} from 'tfjs-lora';\nglobalThis.load = loadKerasModel;\n`;
   writeFileSync(join(folder, 'keras.mjs'), loads + PROGRAM);
   writeFileSync(join(folder, 'copies.mjs'), `import 'tfjs-lora-copy';\n${PROGRAM}`);
@@ -176,11 +202,7 @@ function printedBy(file: string): unknown {
 }
 
 /** What the loader prints that was bundled where these peers are installed, but runs where none is. */
-async function printedWith(
-  peers: readonly string[],
-  folder: string,
-  bundle: (folder: string, program: string) => Promise<string>,
-): Promise<unknown> {
+async function printedWith(peers: readonly string[], folder: string, bundle: Bundle): Promise<unknown> {
   const places = peers.map(peer => [join(ROOT, 'node_modules', peer), join(folder, 'node_modules', peer)] as const);
   places.forEach(([from, to]) => symlinkSync(from, to));
   const file = await bundle(folder, 'loader.mjs');
@@ -193,10 +215,16 @@ const JINJA = '@huggingface/jinja';
 
 const folder = makeProject();
 try {
+  const printedFor = async (program: string, bundle: Bundle) => printedBy(join(folder, await bundle(folder, program)));
   const results: Record<string, unknown> = {};
+  const wordResults: Record<string, unknown> = {required: printedBy(join(folder, 'words.cjs'))};
   for (const [name, bundle] of Object.entries(BUNDLERS)) {
-    results[name] = printedBy(join(folder, await bundle(folder)));
+    results[name] = await printedFor('program.mjs', bundle);
+    wordResults[name] = await printedFor('words.mjs', bundle);
   }
+  wordResults['required, bundled by webpack'] = await printedFor('words.cjs', byWebpack);
+  results.withKeras = await printedFor('keras.mjs', byEsbuild);
+  results.twoCopies = await printedFor('copies.mjs', byEsbuild);
   const loaders: Record<string, unknown[]> = {};
   for (const [name, bundle] of Object.entries({vite: byVite, esbuild: byEsbuild})) {
     loaders[name] = [];
@@ -204,7 +232,7 @@ try {
       loaders[name].push(await printedWith(peers, folder, bundle));
     }
   }
-  console.log(`RESULTS ${JSON.stringify({registered: results, loaders})}`);
+  console.log(`RESULTS ${JSON.stringify({registered: results, loaders, words: wordResults})}`);
 } finally {
   rmSync(folder, {recursive: true, force: true});
 }

@@ -1,6 +1,9 @@
 import {spawnSync} from 'node:child_process';
 import {existsSync} from 'node:fs';
 import {join} from 'node:path';
+import type * as tf from '@tensorflow/tfjs';
+import {loadWordBase} from 'tfjs-lora/words';
+import {numbers} from '../helpers';
 
 const ROOT = join(__dirname, '../..');
 
@@ -43,9 +46,11 @@ interface Results {
   registered: Record<string, Registered>;
   /** Bundled without the optional peers, with @huggingface/tokenizers, and with @huggingface/jinja too. */
   loaders: Record<string, [Loaded, Loaded, Loaded]>;
+  /** The embedding of a sweep. */
+  words: Record<string, number[]>;
 }
 
-let {registered, loaders}: Results = {registered: {}, loaders: {}};
+let {registered, loaders, words}: Results = {registered: {}, loaders: {}, words: {}};
 
 beforeAll(() => {
   if (!existsSync(join(ROOT, 'dist/index.js'))) {
@@ -60,7 +65,7 @@ beforeAll(() => {
   if (line === undefined) {
     throw new Error(`The script failed: ${stderr}`);
   }
-  ({registered, loaders} = JSON.parse(line.slice('RESULTS '.length)) as Results);
+  ({registered, loaders, words} = JSON.parse(line.slice('RESULTS '.length)) as Results);
 }, 240_000);
 
 describe("a bare import 'tfjs-lora'", () => {
@@ -88,6 +93,19 @@ describe("a bare import 'tfjs-lora'", () => {
     expect(registered.none!.classes).toEqual(expect.arrayContaining(OF_KERAS));
     expect(registered.withKeras).toEqual(registered.none);
   });
+});
+
+test('the network for words is the same where it is imported, required, and bundled', async () => {
+  const {model, encode} = await loadWordBase();
+  const samples = Float32Array.from({length: 16_000}, (_, i) => Math.sin(i * i * 1e-5));
+  const embedding = numbers(model.predict(encode({samples, sampleRate: 16_000})) as tf.Tensor);
+  const ways = ['none', 'required', 'vite', 'webpack', 'esbuild', 'rollup'];
+  expect(Object.keys(words)).toEqual(expect.arrayContaining(ways));
+  for (const [way, values] of Object.entries(words)) {
+    expect([way, values.length]).toEqual([way, 96]);
+    expect(values).toBeAllClose(embedding);
+  }
+  expect(Math.max(...embedding)).toBeGreaterThan(0.1);
 });
 
 describe.each(['vite', 'esbuild'])('a page that loads models of the hub, bundled by %s,', bundler => {

@@ -1,6 +1,7 @@
 import {spawnSync} from 'node:child_process';
 import {existsSync, readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
+import {WEIGHTS} from '../../src/extensions/words/wordBaseData';
 
 const ROOT = join(__dirname, '../..');
 const DIST = join(ROOT, 'dist');
@@ -37,14 +38,24 @@ describe('the package', () => {
     },
   );
 
-  test('is at most 2.25 MB to download', () => {
+  test('is at most 2.45 MB to download', () => {
     const {stdout} = spawnSync('npm', ['pack', '--dry-run', '--ignore-scripts', '--json'], {
       cwd: ROOT,
       encoding: 'utf8',
     });
     const [{size, files}] = JSON.parse(stdout) as [{size: number; files: {path: string}[]}];
     expect(files.length).toBeGreaterThan(100);
-    expect(size).toBeLessThan(2_250_000);
+    expect(size).toBeLessThan(2_450_000);
+  });
+
+  test('has the weights for spoken words once, in a module that only their entry point loads', () => {
+    const modules = readdirSync(DIST).filter(name => /\.c?js$/.test(name));
+    const texts = new Map(modules.map(name => [name, readFileSync(join(DIST, name), 'latin1')]));
+    const having = (text: string) => modules.filter(name => texts.get(name)!.includes(text)).sort();
+    const {length} = WEIGHTS;
+    expect(having(WEIGHTS.slice(length - 100))).toEqual(['wordBaseData.js']);
+    expect(having('wordBaseData')).toEqual(['wordBaseData.js', 'words.cjs', 'words.js']);
+    expect(having('/words.')).toEqual([]);
   });
 
   test('names no map that it does not ship', () => {

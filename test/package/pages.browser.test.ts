@@ -44,6 +44,17 @@ const PAGES: Record<string, string> = {
       import * as graph from 'tfjs-lora/graph';
       window.result = (${STEP})(tf, {...lora, ...graph});
     </script>`,
+  '/words': `<!doctype html><link rel="icon" href="data:,">
+    <script type="importmap">{"imports": {"@tensorflow/tfjs": "/tf.fesm.js"}}</script>
+    <script type="module">
+      import * as tf from '@tensorflow/tfjs';
+      import {loadWordBase} from '/dist/words.js';
+      await tf.setBackend('cpu');
+      const before = performance.getEntriesByType('resource').filter(({name}) => name.includes('wordBaseData'));
+      const {model, encode} = await loadWordBase();
+      const {shape} = model.predict(encode({samples: new Float32Array(48_000), sampleRate: 48_000}));
+      window.result = {before: before.length, parameters: model.countParams(), shape};
+    </script>`,
   '/worker': `<!doctype html><link rel="icon" href="data:,">
     <script>window.result = new Promise((resolve, reject) => {
       const worker = new Worker('/worker.js');
@@ -114,6 +125,14 @@ describeInBrowser('in a page without a bundler', () => {
     // Adam's first step is the learning rate, up or down.
     trained.forEach(value => expect(Math.abs(value)).toBeCloseTo(0.1, 5));
     expect(read).toEqual(trained);
+  });
+
+  test('the network for words is loaded when it is asked for, from next to its entry point', async () => {
+    const page = await browser.newPage();
+    await page.goto(`${origin}/words`);
+    await page.waitForFunction(() => 'result' in window);
+    const result = await page.evaluate(() => (window as unknown as {result: object}).result);
+    expect(result).toEqual({before: 0, parameters: 195_144, shape: [1, 96]});
   });
 
   test.each(WRITTEN.map((_text, i) => i))('page %i of the quick start shows what trains', async i => {

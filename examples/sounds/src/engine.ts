@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, mergeLoRA} from 'tfjs-lora';
 import {resample, type Sound} from 'tfjs-lora/sound';
+import {encodeWords, loadWordBase} from 'tfjs-lora/words';
 import {withAdapterIn} from '../../shared/learning';
 import {AdapterEngine} from '../../shared/page/engine';
 import {fetched} from '../../shared/page/fetched';
@@ -21,7 +22,6 @@ import {
   talkFrom,
   type Way,
 } from '../learn';
-import {encode} from '../model';
 
 /** No adapter of this model is nearly as large. */
 const MAX_BYTES = 2 ** 24;
@@ -44,7 +44,7 @@ export class SoundEngine extends AdapterEngine<number> {
 
   async start(): Promise<void> {
     await startWasm();
-    this.base = await tf.loadLayersModel('base/model.json');
+    this.base = (await loadWordBase()).model;
     const talk = await fetched('clips/talk.bin');
     this.talk = talkFrom(new Uint8Array(await talk.arrayBuffer()));
   }
@@ -89,7 +89,7 @@ export class SoundEngine extends AdapterEngine<number> {
   /** How likely each class is for a sound of one second. */
   async look(sound: Sound): Promise<number[]> {
     const model = this.learning.learned;
-    const output = tf.tidy(() => model.predict(encode([resample(sound, RATE)])) as tf.Tensor);
+    const output = tf.tidy(() => model.predict(encodeWords([resample(sound, RATE)])) as tf.Tensor);
     const scores = [...(await output.data())];
     output.dispose();
     return scores;

@@ -1,11 +1,11 @@
-import {resample, type Sound} from 'tfjs-lora/sound';
+import {centerSound, resample, type Sound} from 'tfjs-lora/sound';
 import {makeSvg} from '../../shared/svg';
-import {middle, RATE, seconds} from '../clips';
+import {RATE, seconds} from '../clips';
 
 /** Clips of one second from a sound: the loudest of a short one, all of one that is longer than two seconds. */
 export function clipsOf(sound: Sound): Sound[] {
   const resampled = resample(sound, RATE);
-  return resampled.samples.length <= 2 * RATE ? [middle(resampled)] : seconds(resampled);
+  return resampled.samples.length <= 2 * RATE ? [centerSound(resampled)] : seconds(resampled);
 }
 
 /** Plays a clip. */
