@@ -72,7 +72,7 @@ describeUnless(missing, 'the page that swaps adapters', () => {
       writeFileSync(join(models, name), content);
     }
   });
-  const visit = visitPage('deploy', {models, folders, ready: 'Ready, on WASM'});
+  const visit = visitPage('deploy', {models, serve: {folders}, ready: 'Ready, on WASM'});
 
   /** The adapters and what was generated with them in the latest answers, the earliest first. */
   async function latest(count: number): Promise<(readonly [adapter: string, answer: string])[]> {
@@ -86,7 +86,7 @@ describeUnless(missing, 'the page that swaps adapters', () => {
   /** What the page generates with an adapter. */
   async function written(adapter: string): Promise<string> {
     await visit.page.selectOption('#adapter', adapter);
-    await visit.page.click('#once');
+    await visit.press('#once');
     await visit.says('Done');
     const [[name, answer]] = (await latest(1)) as [[string, string]];
     expect(name).toBe(adapter === '' ? 'No adapter' : adapter);
@@ -96,8 +96,8 @@ describeUnless(missing, 'the page that swaps adapters', () => {
   const fileOf = (name: string) => join(made, name);
 
   test('it generates with no adapter and with each, as the library does', async () => {
-    await visit.page.fill('#text', TEXT);
-    await visit.page.click('#each');
+    await visit.type('#text', TEXT);
+    await visit.press('#each');
     await visit.says('Done');
     expect(await latest(4)).toEqual(NAMES.map((name, i) => [name, expected[i]]));
     expect(new Set(expected).size).toBe(5);
@@ -107,22 +107,33 @@ describeUnless(missing, 'the page that swaps adapters', () => {
     expect([await written('HTML'), await written('')]).toEqual([expected[2], expected[0]]);
   });
 
+  testsOfEveryPage(
+    visit,
+    async () => {
+      await visit.page.fill('#text', ' ');
+      await visit.page.click('#once');
+      await visit.says('Give a text first');
+      await visit.page.fill('#text', TEXT);
+    },
+    'once',
+  );
+
   test.each([
     ['mine', ['mine.safetensors']],
     ['adapter_model', ['adapter_config.json', 'adapter_model.safetensors']],
   ])('it opens the adapter %s, and keeps the base', async (name, files) => {
-    await visit.page.setInputFiles('#file', files.map(fileOf));
+    await visit.page.setInputFiles('#files', files.map(fileOf));
     await visit.says(`Opened ${name}.safetensors: \\d+ kB`);
     expect(await visit.page.inputValue('#adapter')).toBe(name);
     expect([await written(name), await written('')]).toEqual([expected[4], expected[0]]);
   });
 
   test('it refuses other files, and goes on', async () => {
-    await visit.page.setInputFiles('#file', [fileOf('wide.safetensors')]);
+    await visit.page.setInputFiles('#files', [fileOf('wide.safetensors')]);
     await visit.says('The adapter has modules that the file of this page has no inputs for');
-    await visit.page.setInputFiles('#file', [fileOf('adapter_config.json')]);
+    await visit.page.setInputFiles('#files', [fileOf('adapter_config.json')]);
     await visit.says('Choose adapter_config.json together with');
-    await visit.choose('#file', 'letter.safetensors', 'Dear page,');
+    await visit.choose('letter.safetensors', 'Dear page,');
     await visit.page.locator('#status.fault').waitFor();
     expect(await written('JSON')).toBe(expected[1]);
   });
@@ -137,20 +148,8 @@ describeUnless(missing, 'the page that swaps adapters', () => {
         }
       }).observe(status, {childList: true, characterData: true, subtree: true});
     });
-    await visit.page.focus('#each');
-    await visit.page.keyboard.press('Enter');
+    await visit.press('#each');
     await visit.says('Stopped');
     expect(await written('Markdown')).toBe(expected[3]);
   });
-
-  testsOfEveryPage(
-    visit,
-    async () => {
-      await visit.page.fill('#text', ' ');
-      await visit.page.click('#once');
-      await visit.says('Give a text first');
-    },
-    undefined,
-    'once',
-  );
 });

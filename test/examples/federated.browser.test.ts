@@ -1,7 +1,4 @@
-import {mkdirSync, readFileSync} from 'node:fs';
-import type {Server} from 'node:http';
 import {join} from 'node:path';
-import type {Browser, Page} from 'playwright-core';
 import {digitsOf} from '../../examples/federated/data';
 import {adapt, CLIENTS, ownDigits} from '../../examples/federated/task';
 import {network} from '../../examples/shared/network';
@@ -9,7 +6,8 @@ import {fileHandler, saveAdapter} from '../../src/index';
 import {emptyTask, SuperLink} from '../extensions/federated/superLink';
 import {useBackend} from '../helpers';
 import {temporaryFolder} from '../temporaryFolder';
-import {buildSite, collectErrors, describeInBrowser, expectTidy, launchBrowser, LOOKS, serveSite, showAs} from './site';
+import {describeInBrowser} from './site';
+import {testsOfEveryPage, visitPage} from './visit';
 
 jest.setTimeout(240_000);
 
@@ -33,69 +31,46 @@ const POLICY =
 
 describeInBrowser('the page of a client', () => {
   const models = temporaryFolder();
-  const screenshots = 'examples/federated/output/screenshots';
   const link = new SuperLink([emptyTask('train'), emptyTask('evaluate')]);
-  let server: Server;
-  let browser: Browser;
-  let page: Page;
-  let errors: string[];
-  let address: string;
+  const passOn: [path: string, address: string] = ['/flower', ''];
 
   beforeAll(async () => {
     const base = network(11);
     await base.save(fileHandler(models));
     await saveAdapter(adapt(base, 'lora-fa', 1), fileHandler(join(models, 'start.safetensors')));
-    buildSite('federated');
-    mkdirSync(screenshots, {recursive: true});
-    const flower = await link.start();
-    const served = await serveSite('federated', models, {
-      headers: {'content-security-policy': POLICY},
-      passOn: ['/flower', flower],
-    });
-    server = served.server;
-    browser = await launchBrowser();
-    page = await browser.newPage({viewport: {width: 1280, height: 900}});
-    errors = collectErrors(page);
-    address = `${served.url}?client=2`;
-    await page.goto(address);
-    await says('Ready');
+    passOn[1] = await link.start();
   });
-
-  afterAll(async () => {
-    await browser.close();
-    server.close();
-    await link.stop();
+  afterAll(() => link.stop());
+  const visit = visitPage('federated', {
+    ...{models, query: '?client=2', serve: {headers: {'content-security-policy': POLICY}, passOn}},
+    handled: error => error.includes('404'), // a model that is missing
   });
-
-  async function says(begin: string): Promise<void> {
-    await page.locator('#status', {hasText: new RegExp(`^${begin}`)}).waitFor({timeout: 60_000});
-  }
 
   async function publicKey(): Promise<string> {
-    const download = page.waitForEvent('download');
-    await page.click('#key');
-    return readFileSync(await (await download).path(), 'utf8');
+    return [...(await visit.files('#key')).values()][0]!.toString();
   }
 
   test('shows what this client has', async () => {
-    expect(await page.textContent('#data-title')).toBe('Data of client 2');
-    expect(await page.locator('#digits canvas').count()).toBe(60);
-    expect(await page.locator('#kinds li').count()).toBe(10);
-    expect(await page.locator('#others a').allTextContents()).toEqual(['client 1', 'client 3', 'client 4']);
+    expect(await visit.page.textContent('#data-title')).toBe('Data of client 2');
+    expect(await visit.page.locator('#digits canvas').count()).toBe(60);
+    expect(await visit.page.locator('#kinds li').count()).toBe(10);
+    expect(await visit.page.locator('#others a').allTextContents()).toEqual(['client 1', 'client 3', 'client 4']);
   });
 
   test('takes part in a round without making code from text, and says what it sent', async () => {
-    await page.click('#join');
-    await says('Over: this client trained in 1 round, sent [\\d,]+ bytes and received [\\d,]+. Its digits never left');
-    expect(await page.textContent('#round')).toBe('1');
-    expect(Number(await page.textContent('#loss'))).toBeGreaterThan(0);
-    expect(await page.textContent('#accuracy')).toMatch(/^[\d.]+ %$/);
-    expect(await page.textContent('#bytes')).toMatch(/^[\d.]+ kB$/);
+    await visit.press('#join');
+    await visit.says(
+      'Over: this client trained in 1 round, sent [\\d,]+ bytes and received [\\d,]+. Its digits never left',
+    );
+    expect(await visit.page.textContent('#round')).toBe('1');
+    expect(Number(await visit.page.textContent('#loss'))).toBeGreaterThan(0);
+    expect(await visit.page.textContent('#accuracy')).toMatch(/^[\d.]+ %$/);
+    expect(await visit.page.textContent('#bytes')).toMatch(/^[\d.]+ kB$/);
     expect(link.pushed).toHaveLength(2);
     // The adapter of five small layers, and nothing of the digits.
     const sent = [...link.pushed[0]!.objects.values()].reduce((sum, {length}) => sum + length, 0);
     expect(sent).toBeLessThan(10_000);
-    expect(errors).toEqual([]);
+    expect(visit.errors).toEqual([]);
   });
 
   test('comes back as the same node, by the key in its IndexedDB', async () => {
@@ -104,23 +79,20 @@ describeInBrowser('the page of a client', () => {
     expect(before).toMatch(/^ecdsa-sha2-nistp384 [A-Za-z0-9+/=]+\n$/);
     link.isRunning = true;
     link.tasks.push(emptyTask('train', 2));
-    await page.reload();
-    await says('Ready');
+    await visit.reload('Ready');
     expect(await publicKey()).toBe(before);
-    await page.click('#join');
-    await says('Over: this client trained in 1 round,');
+    await visit.press('#join');
+    await visit.says('Over: this client trained in 1 round,');
     expect(link.nodes.size).toBe(1);
   });
 
-  test('is clear in light and dark, on a phone too', async () => {
-    // axe comes as a script in the page, which the policy forbids.
-    const looked = await browser.newPage({bypassCSP: true});
-    await looked.goto(address);
-    await looked.locator('#status', {hasText: 'Ready'}).waitFor();
-    for (const look of LOOKS) {
-      await showAs(looked, look);
-      await expectTidy(looked, look, screenshots);
-    }
-    await looked.close();
-  });
+  testsOfEveryPage(
+    visit,
+    async () => {
+      await visit.page.route('**/model/*', route => route.fulfill({status: 404}));
+      await visit.page.reload();
+      await visit.page.locator('#status.fault').waitFor();
+    },
+    'join',
+  );
 });

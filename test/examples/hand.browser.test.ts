@@ -251,7 +251,7 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
     await visit.page.setInputFiles('#files', photograph);
     await visit.says('Correct a frame');
     await visit.page.waitForSelector('#freeze:enabled');
-    await visit.choose('#files', 'letter.safetensors', 'Dear page,');
+    await visit.choose('letter.safetensors', 'Dear page,');
     await visit.says('letter.safetensors: ');
     expect(await visit.page.textContent('#missing')).toMatch(/^Training needs at least 5 frames with a hand/);
     expect(await visit.page.isDisabled('#learn')).toBe(true);
@@ -273,13 +273,14 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
   });
 
   test('a training is stopped before it has learned anything, and another one learns', async () => {
-    await visit.page.click('#learn');
-    await visit.page.click('#stop');
+    await visit.press('#learn');
+    await visit.press('#stop');
     await visit.says('Stopped');
+    expect(await visit.page.evaluate(() => document.activeElement?.id)).toBe('learn'); // and not lost
     expect(await visit.page.isDisabled('#forget')).toBe(true);
     const former = await shown('after');
-    await visit.page.fill('#epochs', '2');
-    await visit.page.click('#learn');
+    await visit.type('#epochs', '2');
+    await visit.press('#learn');
     await visit.says('Trained');
     const [, before, after] = /held-out frames: ([\d.]+) % of the hand's size before training, ([\d.]+) % after/.exec(
       (await visit.page.textContent('#status'))!,
@@ -292,6 +293,11 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
     expect(await visit.page.textContent('#after-text')).toMatch(/^After training, hand: \d+ %$/);
     expect(await visit.page.textContent('#before-text')).toMatch(/^Before training, hand: \d+ %$/);
     expect(await visit.page.textContent('#status')).toMatch(/in which one is found: 0 of 1 before, 0 after\.$/);
+  });
+
+  testsOfEveryPage(visit, async () => {
+    await visit.choose('letter.safetensors', 'Dear page,');
+    await visit.says('letter.safetensors: ');
   });
 
   test('adapter and graph are files: plain tfjs sees by the graph what the page sees', async () => {
@@ -317,7 +323,7 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
 
     // Forgotten, brought back, and opened from its file.
     const learned = await shown('after');
-    await visit.page.click('#forget');
+    await visit.press('#forget');
     await visit.says('Adapter removed');
     await visit.page.waitForFunction(
       old => (document.querySelector('#after') as HTMLCanvasElement).toDataURL() !== old,
@@ -328,18 +334,13 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
       old => (document.querySelector('#after') as HTMLCanvasElement).toDataURL() === old,
       learned,
     );
-    await visit.choose('#files', 'mine.safetensors', files.get('hand.safetensors')!);
+    await visit.choose('mine.safetensors', files.get('hand.safetensors')!);
     await visit.says('Opened mine.safetensors: 112,345 parameters');
   });
 
   test('after a reload the adapter is here again, and of the frames only the example', async () => {
     await visit.reload('Ready: .* Your previous adapter is restored');
     expect(await visit.page.textContent('#count')).toBe('10 frames with a hand, 5 without');
-  });
-
-  testsOfEveryPage(visit, async () => {
-    await visit.choose('#files', 'letter.safetensors', 'Dear page,');
-    await visit.says('letter.safetensors: ');
   });
 
   test.each(LOOKS)('with a frame to correct, it is $colorScheme on a $name and still tidy', async look => {

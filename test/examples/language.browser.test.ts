@@ -62,7 +62,7 @@ describeInBrowser('the page that teaches a language model', () => {
 
   /** What the model answers to what is in the field. */
   async function ask(): Promise<string> {
-    await visit.page.click('#send'); // the page says at once that it writes
+    await visit.press('#send'); // the page says at once that it writes
     await visit.says('Answered');
     return (await visit.page.textContent('#answers li:first-child strong'))!;
   }
@@ -73,7 +73,7 @@ describeInBrowser('the page that teaches a language model', () => {
     expect(await visit.page.textContent('#count')).toBe('3 texts');
     await visit.page.fill('#texts', '{"text": 5}');
     expect(await visit.page.textContent('#count')).toMatch(/text/);
-    await visit.choose('#file', 'own.txt', TEXTS);
+    await visit.choose('own.txt', TEXTS);
     await visit.says('Opened own.txt: 3 texts');
   });
 
@@ -82,8 +82,8 @@ describeInBrowser('the page that teaches a language model', () => {
   test('it learns, and shows the loss and what it writes after each epoch', async () => {
     await visit.page.fill('#text', 'the fox');
     base = await ask();
-    await visit.page.fill('#epochs', '40');
-    await visit.page.click('#learn');
+    await visit.type('#epochs', '40');
+    await visit.press('#learn');
     await visit.saysAtOnce('Step \\d+ of 40, loss [\\d.]+, about \\d+ s left');
     await visit.says('Trained on 3 texts');
     expect(await visit.page.locator('#written li').count()).toBe(40);
@@ -91,6 +91,11 @@ describeInBrowser('the page that teaches a language model', () => {
     expect(await visit.page.isChecked('#on')).toBe(true);
     expect(await ask()).not.toBe(base);
     expect(await visit.page.textContent('#answers li:first-child')).toMatch(/^With the adapter: the fox/);
+  });
+
+  testsOfEveryPage(visit, async () => {
+    await visit.choose('letter.safetensors', 'Dear page,');
+    await visit.page.locator('#status.fault').waitFor();
   });
 
   test('the worker computes, and not the page', () => expectWorkerComputes(visit.page));
@@ -121,12 +126,12 @@ describeInBrowser('the page that teaches a language model', () => {
     expect(await visit.page.inputValue('#texts')).toBe(TEXTS);
     await visit.page.fill('#text', 'the fox');
     expect(await ask()).toBe(learned);
-    await visit.page.click('#forget');
+    await visit.press('#forget');
     await visit.says('Adapter removed');
     expect(await ask()).toBe(base);
-    await visit.choose('#file', 'mine.safetensors', 'Dear page,');
+    await visit.choose('mine.safetensors', 'Dear page,');
     await visit.says('This is not|.*safetensors|.*header');
-    await visit.choose('#file', 'mine.safetensors', file);
+    await visit.choose('mine.safetensors', file);
     await visit.says('Opened mine.safetensors');
     expect(await ask()).toBe(learned);
   });
@@ -232,7 +237,7 @@ describeInBrowser('the page that teaches a language model', () => {
       questions.push(dialog.message());
       void (isAccepted ? dialog.accept() : dialog.dismiss());
     });
-    await visit.choose('#file', 'large.gguf', readFileSync('test/fixtures/gguf/llama.gguf'));
+    await visit.choose('large.gguf', readFileSync('test/fixtures/gguf/llama.gguf'));
     await visit.says('Opened large.gguf');
     expect(await visit.page.textContent('#status')).toMatch(opened);
     expect(questions).toEqual([expect.stringContaining('Leave its weights in the file?')]);
@@ -245,10 +250,5 @@ describeInBrowser('the page that teaches a language model', () => {
 
   test('after a reload the page has its own model again', async () => {
     await visit.reload('Ready');
-  });
-
-  testsOfEveryPage(visit, async () => {
-    await visit.choose('#file', 'letter.safetensors', 'Dear page,');
-    await visit.page.locator('#status.fault').waitFor();
   });
 });

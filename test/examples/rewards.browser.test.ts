@@ -16,7 +16,7 @@ describeInBrowser('the page that teaches a language model by rewards', () => {
 
   /** What the model answers to what is in the field. */
   async function ask(): Promise<string> {
-    await visit.page.click('#send');
+    await visit.press('#send');
     await visit.says('Answered');
     return (await visit.page.textContent('#answers li:first-child strong'))!;
   }
@@ -45,7 +45,7 @@ describeInBrowser('the page that teaches a language model by rewards', () => {
     await visit.page.fill('#text', 'the fox');
     base = await ask();
     await visit.page.locator('#answers li:first-child', {hasText: 'Rewards: function '}).waitFor();
-    await visit.page.click('#learn');
+    await visit.press('#learn');
     await visit.saysAtOnce('Step \\d+ of 30, reward [\\d.]+, about \\d+ s left');
     await visit.says('Trained for 30 steps');
     expect(await visit.page.textContent('#status')).toMatch(/the mean reward went from \d\.\d\d to \d\.\d\d\./);
@@ -54,6 +54,11 @@ describeInBrowser('the page that teaches a language model by rewards', () => {
     expect(await visit.page.getAttribute('#reward svg', 'aria-label')).toMatch(/^Mean reward; reward from \d/);
     expect(await visit.page.isChecked('#on')).toBe(true);
     expect(await ask()).not.toBe(base);
+  });
+
+  testsOfEveryPage(visit, async () => {
+    await visit.choose('letter.safetensors', 'Dear page,');
+    await visit.page.locator('#status.fault').waitFor();
   });
 
   test('the worker computes, and not the page', () => expectWorkerComputes(visit.page));
@@ -94,10 +99,10 @@ describeInBrowser('the page that teaches a language model by rewards', () => {
     await visit.page.fill('#tokens', '12');
     await visit.page.fill('#text', 'the fox');
     expect(await ask()).toBe(learned);
-    await visit.page.click('#forget');
+    await visit.press('#forget');
     await visit.says('Adapter removed');
     expect(await ask()).toBe(base);
-    await visit.choose('#file', 'mine.safetensors', file);
+    await visit.choose('mine.safetensors', file);
     await visit.says('Opened mine.safetensors');
     expect(await ask()).toBe(learned);
   });
@@ -118,10 +123,5 @@ describeInBrowser('the page that teaches a language model by rewards', () => {
     await visit.page.fill('#steps', '3');
     await visit.page.click('#learn');
     await visit.says('Trained for 3 steps');
-  });
-
-  testsOfEveryPage(visit, async () => {
-    await visit.choose('#file', 'letter.safetensors', 'Dear page,');
-    await visit.page.locator('#status.fault').waitFor();
   });
 });

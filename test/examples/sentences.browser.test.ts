@@ -140,7 +140,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
         }
         return alike / (4 * sentences.length);
       };
-      await visit.page.click('#learn');
+      await visit.press('#learn');
       await visit.says('Trained');
       const before = await share('before', false);
       expect(before).toBeLessThan(0.6);
@@ -148,6 +148,11 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
       expect(await share('after', true)).toBeGreaterThan(0.9);
     },
   );
+
+  testsOfEveryPage(visit, async () => {
+    await visit.choose('letter.safetensors', 'Dear page,');
+    await visit.says('letter.safetensors: ');
+  });
 
   test('the worker computes, and not the page', () => expectWorkerComputes(visit.page));
 
@@ -183,12 +188,12 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
 
   test('the adapter can be forgotten, brought back, and opened from its file', async () => {
     const learned = await near(4, 'after');
-    await visit.page.click('#forget');
+    await visit.press('#forget');
     await visit.says('Adapter removed');
     expect(await visit.page.locator('#after li').count()).toBe(0);
-    await visit.choose('#file', 'letter.safetensors', 'Dear page,');
+    await visit.choose('letter.safetensors', 'Dear page,');
     await visit.says('letter.safetensors: ');
-    await visit.choose('#file', 'mine.safetensors', file);
+    await visit.choose('mine.safetensors', file);
     await visit.says('Opened mine.safetensors: 148,226 parameters');
     expect(await near(4, 'after')).toEqual(learned);
     await visit.undo('file opened');
@@ -205,7 +210,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
       [`${query}.lora_B.weight`]: {shape: [384, 1], data: new Float32Array(384)},
     });
     const config = {peft_type: 'LORA', r: 1, lora_alpha: 1, target_modules: ['query']};
-    await visit.page.setInputFiles('#file', [
+    await visit.page.setInputFiles('#files', [
       {name: 'adapter_config.json', mimeType: '', buffer: Buffer.from(JSON.stringify(config))},
       {name: 'adapter_model.safetensors', mimeType: '', buffer: Buffer.from(weights)},
     ]);
@@ -261,10 +266,5 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
     await visit.page.setViewportSize({width: 390, height: 844});
     const [learn, drawing] = await Promise.all(['#learn', '#map'].map(id => visit.page.locator(id).boundingBox()));
     expect(drawing!.y + drawing!.height - learn!.y).toBeLessThan(844);
-  });
-
-  testsOfEveryPage(visit, async () => {
-    await visit.choose('#file', 'letter.safetensors', 'Dear page,');
-    await visit.says('letter.safetensors: ');
   });
 });

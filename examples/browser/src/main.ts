@@ -340,12 +340,7 @@ page(
           'files for <code>tf.loadLayersModel</code>. This browser keeps classes and adapter, and restores them when ' +
           'you reload the page.',
       },
-      dropZone(
-        'files',
-        '<strong>Drop an adapter anywhere</strong>, or choose one',
-        {accept: '.safetensors'},
-        ([file]) => work(() => open(file!)),
-      ),
+      dropZone('an adapter', {accept: '.safetensors'}, ([file]) => work(() => open(file!))),
     ),
   ],
   undoButton,

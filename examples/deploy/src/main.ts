@@ -66,7 +66,7 @@ async function writeWith(name: string, asked: string): Promise<void> {
   [...answers.children].slice(MAX_ANSWERS).forEach(old => old.remove());
   show();
   const {text: answer, switched, seconds} = await engine.answer(name, asked);
-  current.textContent = shownText(answer);
+  current.textContent = shownText(answer, stopping.signal.aborted);
   item.append('\n', make('span', {}, `Switched in ${switched.toFixed(2)} ms, answered in ${seconds.toFixed(1)} s`));
 }
 
@@ -117,9 +117,8 @@ page([
     'bring',
     'Bring an adapter',
     dropZone(
-      'file',
-      '<strong>Drop an adapter anywhere</strong>, or the two files of PEFT, or choose them',
-      {accept: '.safetensors,.json', multiple: true},
+      'an adapter',
+      {accept: '.safetensors,.json', multiple: true, more: ', also as the two files of PEFT'},
       files => work(() => open(files)),
     ),
     help(

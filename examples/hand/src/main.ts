@@ -13,6 +13,7 @@ import {
   step,
   trainStep,
 } from '../../shared/page/controls';
+import {oneStop} from '../../shared/page/oneStop';
 import {sizeText} from '../../shared/page/results';
 import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
 import {Store} from '../../shared/page/store';
@@ -55,7 +56,7 @@ const video = make('video', {
 });
 const place = note('', {id: 'place', role: 'status'});
 const rate = make('span', {id: 'rate', className: 'note'});
-const list = make('ul', {id: 'frames', ariaLabel: 'Training frames'});
+const list = oneStop(make('ul', {id: 'frames', ariaLabel: 'Training frames'}));
 const epochs = new NumberField('epochs', 'Epochs', {value: 5, max: 40});
 
 /** The frame that is being corrected, and its index among the training frames, if it is one of them. */
@@ -409,9 +410,8 @@ page(
       ),
       help('The hand should fill most of the square, with the fingers up.'),
       dropZone(
-        'files',
-        '<strong>Drop a video or images anywhere</strong>, or choose files',
-        {accept: 'video/*,image/*,.safetensors', multiple: true},
+        'a video or images',
+        {accept: 'video/*,image/*,.safetensors', multiple: true, more: ' to watch them, or an adapter to open it'},
         files => {
           const adapter = files.find(({name}) => name.endsWith('.safetensors'));
           return adapter === undefined

@@ -283,10 +283,11 @@ page(
                 liveNote('count', countText),
               ),
               dropZone(
-                'file',
-                '<strong>Drop a text file anywhere</strong> (.txt, .jsonl), an adapter of this page, or another model ' +
-                  '(.gguf), or choose one',
-                {accept: '.txt,.md,.jsonl,.safetensors,.gguf'},
+                'a text file',
+                {
+                  accept: '.txt,.md,.jsonl,.safetensors,.gguf',
+                  more: ' (.txt, .jsonl), an adapter of this page, or another model (.gguf)',
+                },
                 ([file]) =>
                   work(async () => {
                     if (file!.name.endsWith('.gguf')) {

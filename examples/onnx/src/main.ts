@@ -64,7 +64,7 @@ const canvas = make('canvas', {
   ...{id: 'pad', role: 'img', ariaLabel: 'A place to write a number of four to seven digits'},
 });
 const pad = new Pad(canvas, () => void answer());
-const answers = {published: make('dd', {id: 'answer-published'}), tuned: make('dd', {id: 'answer-tuned'})};
+const answers = {published: make('dd', {id: 'answer-published'}, '–'), tuned: make('dd', {id: 'answer-tuned'}, '–')};
 const epochs = new NumberField('epochs', 'Epochs', {value: 10, max: 40});
 
 /** Has ONNX Runtime load a file and look at the test lines. What was loaded before stays if it cannot. */
@@ -271,12 +271,7 @@ page(
         button('Download ONNX file', save, {id: 'save', when: isTuned}),
         button('Forget training', () => work(forget), {id: 'forget', kind: 'quiet', when: isTuned}),
       ),
-      dropZone(
-        'file',
-        '<strong>Drop a tuned file anywhere</strong> to run it here, or choose one',
-        {accept: '.onnx'},
-        ([file]) => work(() => openFile(file!)),
-      ),
+      dropZone('a tuned file', {accept: '.onnx', more: ' to run it here'}, ([file]) => work(() => openFile(file!))),
       help(
         'The tuned file has the inputs, outputs, and nodes of the published one, so it can replace that wherever it ' +
           'runs. Nothing leaves this tab.',

@@ -2,6 +2,7 @@ import drawings from 'virtual:samples';
 import {make} from '../../shared/dom';
 import {Kept} from '../../shared/kept';
 import {choice, dropZone, help, labelled, note, NumberField, page, step, trainStep} from '../../shared/page/controls';
+import {oneStop} from '../../shared/page/oneStop';
 import {pictureButton} from '../../shared/page/pictureButton';
 import {accuracyText, INTERVAL_HELP} from '../../shared/page/results';
 import {type SampleClass, Samples} from '../../shared/page/samples';
@@ -179,7 +180,7 @@ async function saveModel(): Promise<string> {
   return 'Downloaded two files. Load them with tf.loadLayersModel.';
 }
 
-const tries = make('div', {id: 'unseen', className: 'samples'});
+const tries = oneStop(make('div', {id: 'unseen', className: 'samples', role: 'group', ariaLabel: 'New images'}));
 onChange(() =>
   tries.replaceChildren(
     ...unseen.map((picture, i) => {
@@ -224,9 +225,8 @@ page(
       help('Choose an image that was not used for training.'),
       tries,
       dropZone(
-        'files',
-        '<strong>Drop an image anywhere</strong> to classify it, or an adapter to open it',
-        {accept: 'image/*,.safetensors'},
+        'an image',
+        {accept: 'image/*,.safetensors', more: ' to classify it, or an adapter to open it'},
         ([file]) => work(() => open(file!)),
       ),
       chances,

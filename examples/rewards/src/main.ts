@@ -257,9 +257,8 @@ page(
           '(Python) and llama.cpp. This browser keeps what you wrote and the adapter.',
       },
       dropZone(
-        'file',
-        '<strong>Drop an adapter of this page anywhere</strong>, or another model (.gguf), or choose one',
-        {accept: '.safetensors,.gguf'},
+        'an adapter of this page',
+        {accept: '.safetensors,.gguf', more: ', or another model (.gguf)'},
         ([file]) => work(() => (file!.name.endsWith('.gguf') ? actions.openModel(file!) : actions.openAdapter(file!))),
       ),
     ),

@@ -264,10 +264,8 @@ page(
       },
       store.keptNote,
       dropZone(
-        'file',
-        '<strong>Drop an adapter file anywhere</strong>, or choose one. You can also open the two files of an adapter ' +
-          'that PEFT saved.',
-        {accept: '.safetensors,.json', multiple: true},
+        'an adapter',
+        {accept: '.safetensors,.json', multiple: true, more: ', also as the two files of PEFT'},
         files => work(() => openFiles(files)),
       ),
     ),

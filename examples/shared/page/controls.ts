@@ -1,5 +1,6 @@
 import {make, numberIn, wholeNumberIn} from '../dom';
 import {onFiles} from '../files';
+import {keepStops} from './oneStop';
 import {isBusy, onChange, progress, say, show, statusLine} from './work';
 
 type Child = Node | string;
@@ -16,6 +17,7 @@ export function step(id: string, title: string, ...children: Child[]): HTMLEleme
 export function page(steps: readonly HTMLElement[], ...corner: Child[]): void {
   document.querySelector('header')!.append(make('div', {className: 'row take'}, ...corner));
   document.querySelector('main')!.append(...steps);
+  keepStops();
   show();
 }
 
@@ -141,15 +143,20 @@ export function trainStep(
       await train();
     } finally {
       isTraining = false;
+      const wasStopped = document.activeElement === ending;
       show();
+      if (wasStopped) {
+        learn.focus({preventScroll: true}); // and not lost with the button that is disabled now
+      }
     }
   };
+  const ending = button('Stop', stop, {id: 'stop', whileBusy: () => isTraining});
   const learn = button('Train', trainUntilDone, {id: 'learn', kind: 'primary', when: () => missing() === ''});
   onChange(() => (learn.textContent = label()));
   return step(
     'train',
     'Train',
-    row(...fields, learn, button('Stop', stop, {id: 'stop', whileBusy: () => isTraining})),
+    row(...fields, learn, ending),
     help(text, 'train-help'),
     liveNote('missing', missing),
     progress,
@@ -158,15 +165,23 @@ export function trainStep(
   );
 }
 
+interface DropOptions {
+  accept: string;
+  multiple?: boolean;
+  /** What can be dropped too, or what it is for, as HTML. */
+  more?: string;
+}
+
 /** Takes files that are chosen, or dropped anywhere on the page. */
 export function dropZone(
-  id: string,
-  html: string,
-  {accept, multiple = false}: {accept: string; multiple?: boolean},
+  what: string,
+  {accept, multiple = false, more = ''}: DropOptions,
   take: (files: File[]) => unknown,
 ): HTMLElement {
-  const input = make('input', {id, type: 'file', accept, multiple});
-  const zone = make('label', {id: 'drop', className: 'drop'}, make('span', {innerHTML: html}), input);
+  const input = make('input', {id: 'files', type: 'file', accept, multiple});
+  const about = make('span', {}, make('strong', {}, `Drop ${what} anywhere`));
+  about.insertAdjacentHTML('beforeend', `${more}, or choose ${multiple ? 'files' : 'one'}.`);
+  const zone = make('label', {id: 'drop', className: 'drop'}, about, input);
   enable(input, () => !isBusy());
   onFiles(input, zone, files => {
     if (!isBusy()) {

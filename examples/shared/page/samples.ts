@@ -1,6 +1,7 @@
 import {make} from '../dom';
 import {button} from './controls';
 import {isHeldOut} from './heldOut';
+import {oneStop} from './oneStop';
 import {isBusy, onChange, work} from './work';
 
 /** A class to learn, with its images or other samples. */
@@ -144,19 +145,21 @@ export class Samples<T> {
           make('button', {type: 'button', ariaLabel: `${label} ${name}`, onclick: () => void act()}, label),
         ),
       ),
-      make(
-        'div',
-        {className: 'samples'},
-        ...samples.map((sample, i) =>
-          draw(sample, {
-            ...{name, number: i + 1, isHeldOut: isHeldOut(i)},
-            remove: () =>
-              void this.become(
-                `${things.replace(/s$/, '')} removed`,
-                this.withSamples(name, samples.filter((_, other) => other !== i)), // prettier-ignore
-                'Removed. Undo restores it.',
-              ),
-          }),
+      oneStop(
+        make(
+          'div',
+          {className: 'samples', role: 'group', ariaLabel: `${things} of ${name}, between which arrow keys move`},
+          ...samples.map((sample, i) =>
+            draw(sample, {
+              ...{name, number: i + 1, isHeldOut: isHeldOut(i)},
+              remove: () =>
+                void this.become(
+                  `${things.replace(/s$/, '')} removed`,
+                  this.withSamples(name, samples.filter((_, other) => other !== i)), // prettier-ignore
+                  'Removed. Undo restores it.',
+                ),
+            }),
+          ),
         ),
       ),
     );

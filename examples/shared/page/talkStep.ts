@@ -76,7 +76,7 @@ export class TalkStep {
       [...this.answers.children].slice(MAX_ANSWERS).forEach(old => old.remove());
       const begin = performance.now();
       const text = await answer(asked, learned);
-      current.textContent = shownText(text);
+      current.textContent = shownText(text, signal.aborted);
       onAnswer?.(item, asked, text.trim());
       const seconds = (performance.now() - begin) / 1000;
       return `${signal.aborted ? 'Stopped after' : 'Answered in'} ${seconds.toFixed(1)} s.`;
@@ -87,6 +87,6 @@ export class TalkStep {
 }
 
 /** A generated text as it is shown. */
-export function shownText(text: string): string {
-  return text.trim() === '' ? '(nothing)' : text.trim();
+export function shownText(text: string, isStopped = false): string {
+  return text.trim() || (isStopped ? '(stopped)' : '(nothing)');
 }

@@ -32,8 +32,19 @@ export function show(): void {
   focusAgain(control);
 }
 
+/** Says something, also to those who do not see the page. */
 export function say(text: string): void {
-  statusLine.textContent = text;
+  tell('polite', text);
+}
+
+/** Shows how far something is. A screen reader that read each step aloud would say nothing else. */
+function showProgress(share: number, text: string): void {
+  progress.value = share;
+  tell('off', text);
+}
+
+function tell(ariaLive: 'polite' | 'off', textContent: string): void {
+  Object.assign(statusLine, {ariaLive, textContent});
   statusLine.classList.remove('fault');
 }
 
@@ -62,7 +73,9 @@ function focused(): string | undefined {
 
 /** Gives the focus back to a control that was disabled or made anew. */
 function focusAgain(selector: string | undefined): void {
-  if (selector !== undefined && document.activeElement === document.body) {
+  const {activeElement} = document;
+  const isLost = activeElement === document.body || activeElement?.matches(':disabled');
+  if (selector !== undefined && isLost) {
     document.querySelector<HTMLElement>(selector)?.focus({preventScroll: true});
   }
 }
@@ -73,8 +86,8 @@ export function megabytes(bytes: number): string {
 
 /** Shows how much of a model is loaded. A server may not say how large it is: then `total` is 0. */
 export function showLoading(what: string, {done, total}: {done: number; total: number}): void {
-  progress.value = total > 0 ? done / total : 0;
-  say(`Loading the ${what}: ${megabytes(done)}${total > 0 ? ` of ${megabytes(total)}` : ''}`);
+  const share = total > 0 ? done / total : 0;
+  showProgress(share, `Loading the ${what}: ${megabytes(done)}${total > 0 ? ` of ${megabytes(total)}` : ''}`);
 }
 
 /** Shows a step of a training, which is the whole work from a share of it on. */
@@ -82,12 +95,11 @@ export function showStep(
   {step, steps, loss}: {step: number; steps: number; loss: number},
   {measure = 'loss', decimals = 3, from = 0} = {},
 ): void {
-  progress.value = from + ((1 - from) * step) / steps;
-  say(`Step ${step} of ${steps}, ${measure} ${loss.toFixed(decimals)}${left.text(step, steps)}`);
+  const text = `Step ${step} of ${steps}, ${measure} ${loss.toFixed(decimals)}${left.text(step, steps)}`;
+  showProgress(from + ((1 - from) * step) / steps, text);
 }
 
 /** Shows how many of some things are done, which is a share of the whole work. */
 export function showCount(what: string, {done, total}: {done: number; total: number}, share = 1): void {
-  progress.value = (share * done) / total;
-  say(`${what}: ${done} of ${total}`);
+  showProgress((share * done) / total, `${what}: ${done} of ${total}`);
 }

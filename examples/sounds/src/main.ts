@@ -245,10 +245,9 @@ page(
       'collect',
       'Sounds',
       note(
-        'Record clips, or add or drop sound files. A clip lasts one second: the loudest of what you record or of a ' +
-          'short file, and every second of a file that is longer than two. Background is all that is none of your ' +
-          'words, such as the noise of your room. Other words, spoken by generated voices, are added to it. Every third ' +
-          'clip of a class is held out, and has a dashed border.',
+        'Record clips, or add or drop sound files. A clip lasts one second: the loudest of a recording or short file, ' +
+          'and every second of a file longer than two. Background is the noise of your room; the page adds other ' +
+          'words to it. Every third clip of a class is held out, and has a dashed border.',
       ),
       store.keptNote,
       microphone,
@@ -325,12 +324,7 @@ page(
           '<code>tf.loadLayersModel</code>, or one in ONNX. This browser keeps the adapter, and restores it when you ' +
           'reload the page.',
       },
-      dropZone(
-        'files',
-        '<strong>Drop an adapter anywhere</strong>, or choose one',
-        {accept: '.safetensors'},
-        ([file]) => work(() => open(file!)),
-      ),
+      dropZone('an adapter', {accept: '.safetensors'}, ([file]) => work(() => open(file!))),
     ),
   ],
   undoButton,

@@ -5,6 +5,7 @@ import {Kept} from '../../shared/kept';
 import {pictureOfDrawing, pictureOfFile} from '../../shared/picture';
 import {dropZone, help, liveNote, note, NumberField, page, step, trainStep} from '../../shared/page/controls';
 import {isHeldOut} from '../../shared/page/heldOut';
+import {oneStop} from '../../shared/page/oneStop';
 import {pictureButton} from '../../shared/page/pictureButton';
 import {FORGOTTEN, saveStep} from '../../shared/page/saveStep';
 import {accuracyText, INTERVAL_HELP, sizeText} from '../../shared/page/results';
@@ -230,7 +231,7 @@ async function start(): Promise<string> {
   return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again}`;
 }
 
-const tests = make('ul', {id: 'tests', ariaLabel: 'Images to classify'});
+const tests = oneStop(make('ul', {id: 'tests', ariaLabel: 'Images to classify'}));
 onChange(() => tests.replaceChildren(...store.state.tests.map(testOf)));
 
 page(
@@ -255,9 +256,8 @@ page(
       'try',
       'Try new images',
       dropZone(
-        'files',
-        '<strong>Drop images anywhere</strong> to classify them, or choose files',
-        {accept: 'image/*,.safetensors', multiple: true},
+        'images',
+        {accept: 'image/*,.safetensors', multiple: true, more: ' to classify them, or an adapter to open it'},
         files =>
           work(async () => {
             const adapter = files.find(({name}) => name.endsWith('.safetensors'));
