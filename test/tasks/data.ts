@@ -16,7 +16,7 @@ export const graphUrl = graph.url;
 export const onnxUrl = onnx.url;
 export const encoderUrl = transformers.url;
 export const ggufUrl = 'https://example.com/model.gguf';
-export const speechUrl = sound.url;
+export const speechUrl: string = 'whisper-tiny.en'; // a folder
 export let serverUrl = '';
 
 const values = (shape: number[]) =>
@@ -43,7 +43,7 @@ export const pairs = [
 ];
 export const chatLines = '{"prompt": "the", "completion": " dog"}\n{"prompt": "the", "completion": " fox"}';
 export const preferenceLines = '{"prompt": "the", "chosen": " dog", "rejected": " fox"}';
-export const {recordings} = sound;
+export const recordings = ['clinic1.wav', 'clinic2.wav'];
 
 const {layers} = tf;
 
