@@ -314,8 +314,10 @@ describeInBrowser('the page that teaches a vision transformer', () => {
   });
 
   test('pictures and classes are removed and brought back', async () => {
-    await visit.page.click('[aria-label="Remove image 2 of warm"]');
+    await visit.press('[aria-label="Remove image 1 of warm"]', 'ArrowRight'); // the images are one stop of Tab
+    await visit.page.keyboard.press('Enter');
     await visit.says('Removed');
+    expect(await visit.page.evaluate(() => document.activeElement?.ariaLabel)).toBe('Remove image 2 of warm');
     expect(await titles()).toEqual(['warm (4)', 'cold (5)']);
     await visit.page.click('[aria-label="Remove cold"]');
     await visit.says('Removed cold');
