@@ -3,6 +3,7 @@ import {Session} from 'node:inspector/promises';
 import {join, relative} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {withCosts} from '../../scripts/costTable';
+import {readDevices, withDevices} from '../../scripts/devices';
 import {ENTRIES} from '../../scripts/entries';
 import sizes from '../../scripts/sizes.json';
 import {LoRADense} from '../../src/core/layers/loraDense';
@@ -66,6 +67,24 @@ test('docs/bundlers.md has the costs of imports (npx tsx scripts/importCosts.ts 
   const rows = table.split('\n');
   expect(rows).toHaveLength(ENTRIES.length + 2); // without that of Node, with four functions and all together
   rows.forEach(row => expect(row).toMatch(/^\| `?[a-z].* \| \d+ \| \d+ \| \d+ \|$/));
+});
+
+test('docs/performance.md has the devices of bench/devices (npx tsx scripts/devices.ts writes them)', () => {
+  const page = readPage('docs/performance.md');
+  expect(page).toBe(withDevices(page));
+  const [, table = ''] = /### Measured devices[^]*?---: \|\n([^]*?)\n\n/.exec(page) ?? [];
+  const devices = Object.values(readDevices());
+  expect(devices.length).toBeGreaterThan(0);
+  devices.forEach(device => expect(device).toMatchObject({format: 1}));
+  const runs = devices.flatMap(({backends}) => backends.flatMap(({cases}) => cases.flatMap(each => each.runs)));
+  const steps = runs.filter(({run, error}) => run === 'lora' && error === undefined);
+  // The middle of what was sampled, and not what the file calls the median.
+  const medians = steps.map(({samples = []}) => {
+    const sorted = samples.filter(sample => sample !== null).sort((one, other) => one - other);
+    const middle = [Math.floor, Math.ceil].map(round => sorted[round((sorted.length - 1) / 2)]!);
+    return ((middle[0]! + middle[1]!) / 2).toFixed(1);
+  });
+  expect(table.split('\n').map(row => row.split(' | ')[4])).toEqual(medians);
 });
 
 test('the README states the sizes of scripts/sizes.json', () => {
