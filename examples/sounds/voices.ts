@@ -68,7 +68,14 @@ const OTHER_WORDS = {
     'example general traffic operator government interest sentence mother captain',
 };
 
-const ACCENTS = [
+/** Words that the base must not know. */
+export const LEARNED_OR_HEARD: readonly string[] = [
+  ...WORDS,
+  ...[OTHER_WORDS.train, OTHER_WORDS.held, OTHER_WORDS.test].flatMap(words => words.split(' ')),
+];
+
+/** Accents of espeak-ng. */
+export const ACCENTS = [
   'en-us',
   'en-us-nyc',
   'en-gb',
@@ -80,7 +87,7 @@ const ACCENTS = [
 ];
 
 /** Voices of espeak-ng by what they are for. None is in two lists. */
-const VOICES = {
+export const VOICES = {
   base:
     'm1 m2 m3 m5 m7 f1 f2 f4 f5 Alex Andy Annie AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Mario Mike ' +
     'Nguyen adam announcer antonio aunty belinda croak david ed grandma grandpa gustave iven2 klatt klatt2 klatt3 ' +
@@ -91,6 +98,12 @@ const VOICES = {
 };
 
 export type Speakers = keyof typeof VOICES;
+
+/** Made-up voices of the base. */
+export const VOICES_MADE = 400;
+
+/** Speeds of a tape, each of which makes another voice of one. */
+const TAPES = [0.85, 0.9, 0.95, 1, 1.05, 1.1, 1.15];
 
 /** Voices of another synthesizer, for the base alone. */
 const FLITE_VOICES = ['awb', 'rms', 'kal16'];
@@ -110,24 +123,66 @@ async function speak(program: 'espeak-ng' | 'flite', args: readonly string[]): P
   }
 }
 
-/** Says a text as one of the speakers, with an accent, a speed, a pitch and an intonation from a seed. */
-export async function say(text: string, speakers: Speakers, seed: number): Promise<Sound> {
+/**
+ * Says a text as one of the speakers, with an accent, a speed, a pitch and an intonation from a seed.
+ *
+ * @param as a voice of espeak-ng and an accent, instead of those of the seed.
+ */
+export async function say(
+  text: string,
+  speakers: Speakers,
+  seed: number,
+  as?: {voice: string; accent: string},
+): Promise<Sound> {
   const random = mulberry32(seed);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
-  const voice = `${pick(ACCENTS)}+${pick(VOICES[speakers].split(' '))}`;
+  const picked = `${pick(ACCENTS)}+${pick(VOICES[speakers].split(' '))}`;
+  const voice = as === undefined ? picked : `${as.accent}+${as.voice}`;
   const [speed, pitch] = [Math.round(130 + 50 * random()), Math.round(30 + 40 * random())];
   const spoken = text + pick(['', '?', '!']);
-  if (speakers !== 'base') {
+  if (speakers !== 'base' || as !== undefined) {
     return resample(await speak('espeak-ng', ['-v', voice, '-s', `${speed}`, '-p', `${pitch}`, spoken]), RATE);
   }
-  // A tape that runs at another speed makes another voice of it.
-  const tape = pick([0.85, 0.9, 0.95, 1, 1.05, 1.1, 1.15]);
+  const tape = pick(TAPES);
   const {samples, sampleRate} = await (random() < 0.15
     ? speak('flite', [
         ...['-voice', pick(FLITE_VOICES), '--setf', `duration_stretch=${(150 / speed).toFixed(2)}`],
         ...['--setf', `int_f0_target_mean=${60 + 2 * pitch}`, '-t', spoken],
       ])
     : speak('espeak-ng', ['-v', voice, '-s', `${speed}`, '-p', `${pitch}`, spoken]));
+  return resample({samples, sampleRate: Math.round((tape * sampleRate) / 50) * 50}, RATE);
+}
+
+/**
+ * Says words one after the other with pauses, in one voice of the base, which is either one of those of espeak-ng or one
+ * of those that were made up in a folder of data.
+ */
+export async function sentences(
+  words: readonly string[],
+  accents: readonly string[],
+  data: string,
+  seed: number,
+): Promise<Sound> {
+  const random = mulberry32(seed);
+  const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
+  const made = `made${Math.floor(VOICES_MADE * random())}`;
+  const voice = `${pick(accents)}+${random() < 0.65 ? made : pick(VOICES.base.split(' '))}`;
+  const [speed, pitch, tape] = [Math.round(120 + 70 * random()), Math.round(25 + 50 * random()), pick(TAPES)];
+  const text = words.map(word => word + pick(['.', '.', '?', '!'])).join(' <break time="500ms"/> ');
+  const options = ['-v', voice, '-s', `${speed}`, '-p', `${pitch}`];
+  const {samples, sampleRate} = await speak('espeak-ng', [`--path=${data}`, ...options, '-m', text]);
+  return resample({samples, sampleRate: Math.round((tape * sampleRate) / 50) * 50}, RATE);
+}
+
+/** Says a word with flite, in a voice of the base. */
+export async function flite(word: string, seed: number): Promise<Sound> {
+  const random = mulberry32(seed);
+  const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
+  const tape = pick(TAPES);
+  const {samples, sampleRate} = await speak('flite', [
+    ...['-voice', pick(FLITE_VOICES), '--setf', `duration_stretch=${(0.8 + 0.45 * random()).toFixed(2)}`],
+    ...['--setf', `int_f0_target_mean=${Math.round(90 + 120 * random())}`, '-t', word + pick(['', '?', '!'])],
+  ]);
   return resample({samples, sampleRate: Math.round((tape * sampleRate) / 50) * 50}, RATE);
 }
 
