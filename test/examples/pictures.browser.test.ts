@@ -134,8 +134,10 @@ describeInBrowser('the page that teaches a picture classifier', () => {
     expect(await visit.texts('#results tbody th')).toEqual(['LoRA']);
     const [accuracy, parameters] = await visit.texts('#results td');
     expect(accuracy).toMatch(/^[\d.]+ % \(\d+ to \d+\)$/);
-    // Factors of 160×960, 960×320 and 320×1280 at rank 4, and the head of 1280×2 and 2.
-    expect(parameters).toBe((4 * (160 + 960 + 960 + 320 + 320 + 1280) + 2 * 1281).toLocaleString('en'));
+    // Factors at rank 8 of what expands and projects 96, 96, 160, 160 and 160 channels, of the 320 that are left to
+    // 1280, and the head of 1280×2 and 2.
+    const blocks = 96 + 576 + 576 + 96 + 96 + 576 + 576 + 160 + 2 * (160 + 960 + 960 + 160) + 160 + 960 + 960 + 320;
+    expect(parameters).toBe((8 * (blocks + 320 + 1280) + 2 * 1281).toLocaleString('en'));
     chances = await tryFirst();
     expect(parseFloat(chances[0]!)).toBeGreaterThan(50); // it is an animal
   });
@@ -149,7 +151,10 @@ describeInBrowser('the page that teaches a picture classifier', () => {
     file = (await visit.files('#save')).get('pictures.safetensors')!;
     await useBackend('cpu');
     const adapter = await loadAdapter(new Uint8Array(file));
-    expect(Object.keys(adapter.config.layers).sort()).toEqual(['Conv_1', 'block_16_expand', 'block_16_project']);
+    expect(Object.keys(adapter.config.layers).sort()).toEqual([
+      'Conv_1',
+      ...[12, 13, 14, 15, 16].flatMap(block => [`block_${block}_expand`, `block_${block}_project`]),
+    ]);
     expect(adapter.config.head!.at).toBe('flatten_1');
     adapter.dispose();
     await visit.page.locator('#kept', {hasText: 'This browser keeps what you add'}).waitFor();
