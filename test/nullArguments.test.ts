@@ -6,6 +6,7 @@ import * as federated from '../src/federated';
 import * as landmarks from '../src/landmarks';
 import * as quantized from '../src/quantized';
 import * as sound from '../src/sound';
+import * as words from '../src/words';
 import {crossEntropyFromLogits, perplexity} from '../src/transformers';
 import {temporaryFolder} from './temporaryFolder';
 import {fakeElement} from './core/training/fakeElement';
@@ -224,6 +225,10 @@ const USAGES: Record<string, Usage> = {
   ],
   loadTransformer: () => ['missing', {labels: 2}],
   encodeTranscripts: () => [listener(), {encode: () => ({ids: [1]})}, ['a'], {language: 'en', task: 'transcribe'}],
+  centerSound: () => [clip(1), 1],
+  encodeWords: () => [[sound.centerSound(clip(1)), sound.centerSound(clip(2))]],
+  wordFrames: () => [clip(1)],
+  loadWordBase: () => [],
   augmentSounds: () => [{gain: 1, shift: 0.1, noise: [clip(1)], snr: [0, 10], seed: 1}],
   characterErrorRate: () => [['a'], ['b']],
   scoreEvents: () => [[{time: 1, label: 'a'}], [], {tolerance: 1}],
@@ -259,7 +264,7 @@ const USAGES: Record<string, Usage> = {
 };
 
 const EXPORTED = {
-  ...{...library, ...singleLayers, ...federated, ...landmarks, ...quantized, ...language, ...sound},
+  ...{...library, ...singleLayers, ...federated, ...landmarks, ...quantized, ...language, ...sound, ...words},
   ...{crossEntropyFromLogits, perplexity},
 };
 
@@ -276,7 +281,7 @@ function listener(): tf.LayersModel {
 }
 
 /** Functions whose last object is no options of ours, or that report what is wrong with them. */
-const OTHER_OBJECTS = new Set(['fitOnFeatures', 'planLoRA', 'readSound', 'setAdapter']);
+const OTHER_OBJECTS = new Set(['fitOnFeatures', 'planLoRA', 'readSound', 'setAdapter', 'wordFrames']);
 
 function isOptions(value: unknown): boolean {
   return typeof value === 'object' && value?.constructor === Object;
