@@ -182,7 +182,8 @@ async function train(): Promise<string> {
     const quarter = Math.ceil(news.length / 4); // a step has one question, and some are harder than others
     const [first, last] = [news.slice(0, quarter), news.slice(-quarter)].map(meanReward);
     const began = `${signal.aborted ? 'Stopped after' : 'Trained for'} ${news.length} steps in ${seconds.toFixed(0)} s`;
-    return `${began}: the mean reward went from ${first} to ${last}. ${sizeText(size)}.`;
+    const change = `${first} in the first ${quarter} to ${last} in the last ${quarter}`;
+    return `${began}: the mean reward went from ${change}. ${sizeText(size)}.`;
   } finally {
     showCourse(null);
   }

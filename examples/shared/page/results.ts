@@ -7,7 +7,8 @@ export interface Size {
 }
 
 export function sizeText({parameters, bytes}: Size): string {
-  return `${parameters.toLocaleString('en')} parameters, a file of ${(bytes / 1000).toFixed(1)} kB`;
+  const size = bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  return `${parameters.toLocaleString('en')} parameters, a file of ${size}`;
 }
 
 /** Says how many of some images, or other samples, are right. Of few, the share may be another: see `interval`. */
