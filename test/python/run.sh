@@ -11,7 +11,7 @@ trap 'rm -rf "$out"' EXIT
 npx tsx test/python/exportAdapters.ts "$out"
 "$venv/bin/python" test/python/check_exports.py "$out"
 
-minilm="$(npx tsx scripts/pretrained.ts minilm | tail -n 1)"
+minilm="$(npx tsx scripts/setupPretrained.ts minilm | tail -n 1)"
 "$venv/bin/python" test/python/make_minilm.py "$minilm" "$out/expected"
 npx tsx test/python/exportTransformers.ts "$out/expected" "$out/trained"
 "$venv/bin/python" test/python/check_transformers.py "$out/trained" test/fixtures/transformers "$minilm"
