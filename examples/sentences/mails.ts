@@ -81,18 +81,11 @@ export function readMails(folder: string): Mail[] {
 
 /** The written and the quoted lines of a mail. */
 function bodyOf(text: string): Pick<Mail, 'written' | 'quoted'> {
-  const lines = text.slice(text.search(/\r?\n\r?\n/)).split('\n');
-  const isQuoted = (line: string) => /^\s*[>|]/.test(line);
   const isAboutMail = (line: string) => /^(url|date):|(wrote|writes|said)\s?:?\s*$|@|https?:|^-{2,}/i.test(line);
-  return {
-    written: plain(lines.filter(line => !isQuoted(line) && !isAboutMail(line)).join(' ')),
-    quoted: plain(
-      lines
-        .filter(line => isQuoted(line) && !isAboutMail(line))
-        .map(line => line.replace(/^[\s>|]+/, ''))
-        .join(' '),
-    ),
-  };
+  const isQuoted = (line: string) => /^\s*[>|]/.test(line);
+  const lines = text.slice(text.search(/\r?\n\r?\n/)).split('\n').filter(line => !isAboutMail(line)); // prettier-ignore
+  const quoted = lines.filter(isQuoted).map(line => line.replace(/^[\s>|]+/, ''));
+  return {written: plain(lines.filter(line => !isQuoted(line)).join(' ')), quoted: plain(quoted.join(' '))};
 }
 
 /** A text without tags of lists, `Re:` and addresses, on one line. */

@@ -1,10 +1,10 @@
 import {createHash} from 'node:crypto';
 import {existsSync, mkdirSync, readFileSync, renameSync, writeFileSync} from 'node:fs';
-import {homedir} from 'node:os';
 import {join} from 'node:path';
+import {inCache} from '../../scripts/folderOnce';
 
 /** A folder in the user's cache, for what takes minutes to generate. Delete it after a change to what generates it. */
-export const CACHE = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'tfjs-lora', 'sounds');
+export const CACHE = inCache('sounds');
 
 /** Bytes that are made once, and read from the cache after that. The key is everything that they depend on. */
 export async function kept(key: readonly unknown[], make: () => Promise<Uint8Array>): Promise<Uint8Array> {
