@@ -18,10 +18,14 @@ export function describeUnless(missing: string | undefined, name: string, tests:
 
 /** The folder of a pretrained model, downloaded if it is missing; or, where that fails, what is missing. */
 export function pretrained(name: 'minilm' | 'paraphrase'): {folder: string; missing?: string} {
-  const {stdout, stderr} = spawnSync(process.execPath, ['--import', 'tsx', 'scripts/pretrained.ts', name], {
-    cwd: join(__dirname, '..'),
-    encoding: 'utf8',
-  });
+  const {stdout, stderr} = spawnSync(
+    process.execPath,
+    ['--import', 'tsx', 'scripts/run.ts', 'setup', 'pretrained', name],
+    {
+      cwd: join(__dirname, '..'),
+      encoding: 'utf8',
+    },
+  );
   const folder = stdout.split('\n').find(line => line.startsWith('/'));
   if (folder !== undefined) {
     return {folder};
