@@ -5,14 +5,14 @@
 //     npm run bench -- language-memory
 
 import {openAsBlob} from 'node:fs';
-import {isDeepStrictEqual} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA, compileModel, disposeModel} from 'tfjs-lora';
-import {generateTexts, loadGGUF} from 'tfjs-lora/language';
+import {loadGGUF} from 'tfjs-lora/language';
 import {quantizeBase} from 'tfjs-lora/quantized';
 import {smollm2} from '../scripts/pretrained';
 import {BufferMeter, type Engine} from './bufferMeter';
+import {streamedRatios} from './streamed/inTurn';
 
 const PLACES = 256;
 const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
@@ -50,44 +50,10 @@ for (const form of ['4 bits (Q4_1)', '4 bits, streamed', '8 bits', 'float32']) {
   console.log(`| ${row.join(' | ')} |`);
 }
 
-/** How often each base runs, in turn. */
-const ROUNDS = 5;
-const TOKENS = 16;
-const bases = [
-  await loadGGUF(await openAsBlob(smollm2()), {gradientCheckpointing: true}),
-  await loadGGUF(smollm2(), {gradientCheckpointing: true, weights: 'streamed'}),
-];
-const models = bases.map(({model}) => applyLoRA(model, {rank: 8, targets: [/[qv]_proj$/], seed: 1}));
-models.forEach(model => {
-  compileModel(model, {optimizer: adam({learningRate: 1e-4})});
-});
-const texts = tf.fill([1, PLACES], 100, 'int32');
-const mask = tf.onesLike(texts);
-const times = models.map((model, i) => ({
-  step: () => model.trainOnBatch([texts, mask], texts),
-  token: () => generateTexts(model, bases[i]!.tokenizer, ['Once upon a time'], {maxTokens: TOKENS}),
-}));
+const {model: inMemory} = await loadGGUF(await openAsBlob(smollm2()), {gradientCheckpointing: true, tokenizer: false});
+const {model: streamed, tokenizer} = await loadGGUF(smollm2(), {gradientCheckpointing: true, weights: 'streamed'});
+const plan = {positions: PLACES, vocabulary: 49_152, rounds: 5, tokens: 16, tokenizer};
+const {step, token} = await streamedRatios({inMemory, streamed}, plan);
 console.log('\n| | streamed ÷ in memory, medians |\n| --- | --- |');
-for (const what of ['step', 'token'] as const) {
-  const taken: number[][] = [[], []];
-  for (let round = 0; round <= ROUNDS; round++) {
-    for (const i of round % 2 === 0 ? [0, 1] : [1, 0]) {
-      const start = performance.now();
-      await times[i]![what]();
-      if (round > 0) {
-        taken[i]!.push(performance.now() - start);
-      }
-    }
-  }
-  const [held = 0, streamed = 0] = taken.map(all => all.sort((one, other) => one - other)[ROUNDS >> 1]!);
-  console.log(
-    `| ${what === 'step' ? `a step of 1 × ${PLACES} tokens` : 'a token'} | ${(streamed / held).toFixed(2)} |`,
-  );
-}
-const [inMemory, streamed] = models.map(({trainableWeights}) =>
-  trainableWeights.map(weight => weight.read().dataSync()),
-);
-if (!isDeepStrictEqual(inMemory, streamed)) {
-  throw new Error('Steps with streamed weights change the adapter by other bits.');
-}
-console.log(`\nAfter ${ROUNDS + 1} steps both adapters have the same bits.`);
+console.log(`| a step of 1 × ${PLACES} tokens | ${step.toFixed(2)} |\n| a token | ${token!.toFixed(2)} |`);
+console.log('\nThe adapters have the same bits.');

@@ -61,6 +61,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       rewards: 'tsx bench/rewards.ts',
       sound: 'tsx bench/sound.ts',
       'qwen3-memory': 'tsx bench/qwen3Memory.ts',
+      'streamed-page': 'tsx bench/streamed/browser.ts',
     },
   },
   study: {

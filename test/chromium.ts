@@ -1,8 +1,10 @@
 // What tests in a browser share, in jest and outside of it.
 
+import {readFileSync} from 'node:fs';
 import type {Server} from 'node:http';
 import type {AddressInfo} from 'node:net';
 import {extname} from 'node:path';
+import type {Browser} from 'playwright-core';
 
 /** Where Debian's package puts the browser; another one is named in the environment. */
 export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
@@ -56,4 +58,14 @@ export function contentType(file: string): string {
 export async function listen(server: Server): Promise<string> {
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** The peak of resident memory, in bytes, of the process of a browser's largest page. */
+export async function rendererPeak(browser: Browser): Promise<number> {
+  const session = await browser.newBrowserCDPSession();
+  const {processInfo} = await session.send('SystemInfo.getProcessInfo');
+  const peaks = processInfo
+    .filter(({type}) => type === 'renderer')
+    .map(({id}) => 1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${id}/status`, 'utf8'))?.[1]));
+  return Math.max(...peaks);
 }

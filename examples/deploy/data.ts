@@ -7,7 +7,10 @@ export const ITEMS = [
 ];
 
 /** What no adapter was trained on. */
-export const HELD_OUT = ['butter', 'carrots', 'olive oil', 'four bananas', 'shampoo', 'green pepper'];
+export const HELD_OUT = [
+  ...['cinnamon', 'avocados', 'two pineapples', 'sour cream', 'ground beef', 'shaving foam'],
+  ...['a bag of ice', 'peanut butter', 'lettuce', 'vinegar', 'candles', 'six muffins'],
+];
 
 /** How each adapter writes an item of the list. */
 export const FORMATS: Readonly<Record<string, (item: string) => string>> = {

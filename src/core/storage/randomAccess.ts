@@ -22,7 +22,13 @@ export interface SyncAccessFile {
  * A file from which bytes are read where they are, synchronously: in Node a path, a `file:` URL, or a file descriptor;
  * in a worker a `Blob`, or a file of the origin private file system or its handle; anywhere a `RandomAccess`.
  */
-export type RandomAccessSource = string | URL | number | Blob | RandomAccess | SyncAccessHandle | SyncAccessFile;
+export type RandomAccessSource =
+  string | URL | number | Blob | RandomAccess | SyncAccessHandle | SyncAccessFile | DOMFileHandle;
+
+/** `FileSystemFileHandle` as TypeScript's library of pages declares it: it has what a worker opens, but untyped. */
+interface DOMFileHandle {
+  getFile(): Promise<Blob>;
+}
 
 const has = <Name extends string>(value: unknown, ...names: Name[]): value is Record<Name, unknown> =>
   typeof value === 'object' && value !== null && names.every(name => name in value);

@@ -18,6 +18,7 @@ import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors
 import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {peersPython} from '../../../scripts/pythonEnvironments';
 import {whisperTiny} from '../../../scripts/whisper';
+import {rendererPeak} from '../../chromium';
 import {launchBrowser} from '../../examples/site';
 import {servePage} from '../../servedPage';
 import type {} from './page/page';
@@ -172,12 +173,7 @@ async function megabytesInTab(tokens: number[]): Promise<number> {
     if (!((losses.at(-1) as number) < (losses[0] as number))) {
       throw new Error(`The losses in the tab are ${losses.join(', ')}.`);
     }
-    const session = await browser.newBrowserCDPSession();
-    const {processInfo} = await session.send('SystemInfo.getProcessInfo');
-    const peaks = processInfo
-      .filter(({type}) => type === 'renderer')
-      .map(({id}) => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${id}/status`, 'utf8'))?.[1]) / 1024);
-    return Math.max(...peaks);
+    return (await rendererPeak(browser)) / 2 ** 20;
   } finally {
     await browser.close();
     served.close();
