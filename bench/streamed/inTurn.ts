@@ -3,7 +3,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, compileModel} from 'tfjs-lora';
 import {generateTexts, type Tokenizer} from 'tfjs-lora/language';
-import {summarize} from '../measure';
+import {type Clock, now, summarize} from '../measure';
 
 /** The same model twice. */
 export interface Bases {
@@ -16,6 +16,7 @@ export interface Plan {
   positions: number;
   vocabulary: number;
   rounds: number;
+  clock: Clock;
   /** How many tokens an answer has. Default: none is generated. */
   tokens?: number;
   tokenizer?: Tokenizer;
@@ -33,7 +34,7 @@ export interface Ratios {
  * @throws Error if the adapters do not have the same bits at the end.
  */
 export async function streamedRatios(bases: Bases, plan: Plan): Promise<Ratios> {
-  const {positions, vocabulary, rounds, tokens, tokenizer} = plan;
+  const {positions, vocabulary, tokens, tokenizer} = plan;
   const models = [bases.inMemory, bases.streamed].map(base =>
     applyLoRA(base, {rank: 8, targets: [/[qv]_proj$/], seed: 1}),
   );
@@ -45,10 +46,10 @@ export async function streamedRatios(bases: Bases, plan: Plan): Promise<Ratios> 
   const token =
     tokenizer === undefined
       ? undefined
-      : await inTurn(models, rounds, async model => {
+      : await inTurn(models, plan, async model => {
           await generateTexts(model, tokenizer, ['Once'], {maxTokens: tokens!});
         });
-  const step = await inTurn(models, rounds, async model => {
+  const step = await inTurn(models, plan, async model => {
     await model.trainOnBatch([ids, mask], ids);
   });
   const [inMemory = [], streamed = []] = await Promise.all(
@@ -63,16 +64,16 @@ export async function streamedRatios(bases: Bases, plan: Plan): Promise<Ratios> 
 /** The median of the second model's time ÷ the first one's of the same round. The first round warms up. */
 async function inTurn(
   models: readonly tf.LayersModel[],
-  rounds: number,
+  {rounds, clock}: Plan,
   run: (model: tf.LayersModel) => Promise<void>,
 ): Promise<number> {
   const ratios: number[] = [];
   for (let round = 0; round <= rounds; round++) {
     const taken = [0, 0];
     for (const i of round % 2 === 0 ? [0, 1] : [1, 0]) {
-      const start = performance.now();
+      const start = now(clock);
       await run(models[i]!);
-      taken[i] = performance.now() - start;
+      taken[i] = now(clock) - start;
     }
     if (round > 0) {
       ratios.push(taken[1]! / taken[0]!);

@@ -40,7 +40,7 @@ async function follow({positions, vocabulary, rounds}: Order): Promise<Answer> {
   const {model: streamed} = await loadGGUF(file, {...LOADING, weights: 'streamed'});
   if (rounds !== undefined) {
     const {model: inMemory} = await loadGGUF(await (await fetch('/model.gguf')).blob(), LOADING);
-    return streamedRatios({inMemory, streamed}, {positions, vocabulary, rounds});
+    return streamedRatios({inMemory, streamed}, {positions, vocabulary, rounds, clock: 'wall'});
   }
   const loaded = heap();
   const model = applyLoRA(streamed, {rank: 8, targets: [/[qv]_proj$/], seed: 1});
