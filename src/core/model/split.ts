@@ -102,9 +102,6 @@ class Splitter {
 
   /** Applies the layers of a model again, each in its piece, and returns the model's outputs. */
   private replay(model: tf.LayersModel, inputs: readonly PlacedTensor[]): PlacedTensor[] {
-    if (!model.built) {
-      model.build([]); // a Sequential has no graph before this
-    }
     const placed = new Map<tf.SymbolicTensor, PlacedTensor>();
     model.inputs.forEach((tensor, i) => {
       const input = inputs[i];

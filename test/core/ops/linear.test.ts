@@ -4,6 +4,7 @@ import {type Activation, outputActivation} from '../../../src/core/ops/activatio
 import {conv2dOp} from '../../../src/core/ops/conv2d';
 import {denseOp, linear, type LinearWeights} from '../../../src/core/ops/linear';
 import type {Linear} from '../../../src/core/ops/factors';
+import {withMade} from '../../../src/platform/tfjs/engine';
 import {
   BACKENDS,
   differentiate,
@@ -350,5 +351,25 @@ describe.each(BACKENDS)('on %s', backend => {
     const kernels = await runs({...conv, kernel: [3, 3, 2, 3]}, ['a', 'b']);
     const filters = named(kernels, 'Conv2DBackpropFilter');
     expect(new Set(filters)).toEqual(new Set(['3×3×2×3']));
+  });
+
+  // What a gradient needs is saved. A second reference to it would keep its memory until the step ends.
+  test.each([
+    ['x·A', dense],
+    ['x·A and the product before the gain', {...dense, gain: true}],
+  ])('%s is not held beside what is saved', async (_, c) => {
+    await useBackend('cpu');
+    const {kernel, ...inputs} = inputsOf(c);
+    const added: number[] = [];
+    const outputOf = (x: tf.Tensor, a: tf.Tensor, b: tf.Tensor, gain: tf.Tensor | null = null) => {
+      const weights = {kernel: kernel!, bias: null, separateBias: false, factors: {a, b, scaling: 1}, gain};
+      const {result, made} = withMade(() => linear(c.op, x, weights, activationNamed('linear')));
+      added.push(made.filter(({isDisposed}) => !isDisposed).length);
+      return result;
+    };
+    const {x, a, b, gain} = inputs;
+    const gradients = tf.grads((...[one, up, down, factor]: tf.Tensor[]) => outputOf(one!, up!, down!, factor));
+    tf.dispose(gradients([x!, a!, b!, ...(gain ? [gain] : [])], tf.ones([c.x[0]!, c.kernel.at(-1)!])));
+    expect(added).toEqual([1]);
   });
 });
