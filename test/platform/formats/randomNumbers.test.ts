@@ -7,21 +7,23 @@ test('the numbers of seed 0 are those of mulberry32 as it was published', () => 
 });
 
 test('numbers of another seed or stream are those of mulberry32 from a mix of both', () => {
-  // The published generator, one line each: github.com/bryc/code/blob/master/jshash/PRNGs.md
-  const mulberry32 = (a: number) => () => {
-    a = (a + 0x6d2b79f5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return (t ^ (t >>> 14)) >>> 0;
+  // Each number scrambles a counter that grows by 0x6d2b79f5, with products and sums of 32 bits.
+  const wrap = (value: bigint) => BigInt.asUintN(32, value);
+  const mix = (counter: bigint) => {
+    const odd = wrap((counter ^ (counter >> 15n)) * (counter | 1n));
+    const sum = wrap(odd + wrap((odd ^ (odd >> 7n)) * (odd | 61n))) ^ odd;
+    return sum ^ (sum >> 14n);
   };
-  // Its first number is the mix of what its state was plus this step.
-  const mix = (value: number) => mulberry32(value - 0x6d2b79f5)();
+  const numbersFrom = (state: bigint) =>
+    Array.from({length: 5}, (_, i) => mix(wrap(state + BigInt(i + 1) * 0x6d2b79f5n)));
+  expect(numbersFrom(0n).slice(0, 4)).toEqual([1144304738n, 1416247n, 958946056n, 627933444n]);
   for (const [seed, stream] of [
     [7, 0],
     [7, 3],
     [-5, 2 ** 31],
     [2 ** 32 + 7, 1],
   ] as const) {
-    expect(first(5, randomNumbers(seed, stream))).toEqual(first(5, mulberry32(mix(mix(seed) ^ stream))));
+    const state = mix(mix(wrap(BigInt(seed))) ^ wrap(BigInt(stream)));
+    expect(first(5, randomNumbers(seed, stream)).map(BigInt)).toEqual(numbersFrom(state));
   }
 });
