@@ -358,7 +358,7 @@ describe.each(BACKENDS)('on %s', backend => {
     ['x·A', dense],
     ['x·A and the product before the gain', {...dense, gain: true}],
   ])('%s is not held beside what is saved', async (_, c) => {
-    await useBackend('cpu');
+    await useBackend(backend);
     const {kernel, ...inputs} = inputsOf(c);
     const added: number[] = [];
     const outputOf = (x: tf.Tensor, a: tf.Tensor, b: tf.Tensor, gain: tf.Tensor | null = null) => {
