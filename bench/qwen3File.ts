@@ -7,7 +7,7 @@ export const SHAPES = {
   '1.7': {layers: 28, width: 2048, heads: 16, wide: 6144},
   '4': {layers: 36, width: 2560, heads: 32, wide: 9728},
 } as const;
-export const VOCABULARY = 151_936;
+const VOCABULARY = 151_936;
 const [KEY_HEADS, HEAD_SIZE, ALIGNMENT] = [8, 128, 32];
 
 /** A block of each format: its type in files, values, bytes, and where it has a scale, in half precision. */

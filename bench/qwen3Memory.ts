@@ -10,6 +10,7 @@ import {execFileSync} from 'node:child_process';
 import {mkdirSync, mkdtempSync, rmSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
+import {build} from 'esbuild';
 import {smollm2} from '../scripts/pretrained';
 import {SHAPES, writeRandomQwen3} from './qwen3File';
 import type {Run} from './qwen3Step';
@@ -44,8 +45,8 @@ mkdirSync(cache, {recursive: true});
 const folder = mkdtempSync(join(cache, 'qwen3-'));
 try {
   const program = join(folder, 'step.mjs');
-  const options = ['--bundle', '--format=esm', '--platform=node', '--packages=external', '--log-level=error'];
-  execFileSync('npx', ['esbuild', 'qwen3Step.ts', `--outfile=${program}`, ...options], {cwd: HERE});
+  const entryPoints = [join(HERE, 'qwen3Step.ts')];
+  await build({entryPoints, outfile: program, bundle: true, platform: 'node', packages: 'external', format: 'esm'});
   for (const size of sizes as Size[]) {
     const path = size === 'smollm2' ? smollm2() : join(folder, 'model.gguf');
     if (size !== 'smollm2') {

@@ -4,10 +4,10 @@ import {createHash} from 'node:crypto';
 import {openAsBlob} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {adam, applyLoRA, compileModel} from 'tfjs-lora';
+import {adam} from 'tfjs-lora';
 import {compilePreferences, encodePreferences, loadGGUF} from 'tfjs-lora/language';
 import {BufferMeter, type Engine} from './bufferMeter';
-import {streamedRatios} from './streamed/inTurn';
+import {adapted, streamedRatios, takeSteps} from './streamed/inTurn';
 
 /** What a process does. */
 export interface Run {
@@ -20,8 +20,6 @@ export interface Run {
   steps?: number;
 }
 
-/** All models have at least so many tokens. */
-const VOCABULARY = 49_152;
 /** Each character is a token. */
 const CHARACTERS = {
   encode: (text: string) => ({ids: Array.from(text, each => each.codePointAt(0)!)}),
@@ -40,8 +38,7 @@ const load = async (path: string, {isStreamed = false, gradientCheckpointing}: R
 async function compareTimes(path: string, run: Run): Promise<void> {
   const bases = {inMemory: await load(path, run), streamed: await load(path, {...run, isStreamed: true})};
   const {positions} = run;
-  const plan = {positions, vocabulary: VOCABULARY, rounds: 5, clock: 'cpu', tokens: 16, tokenizer: CHARACTERS} as const;
-  const {step, token} = await streamedRatios(bases, plan);
+  const {step, token} = await streamedRatios(bases, {positions, clock: 'cpu', tokenizer: CHARACTERS});
   console.log(
     `\nStreamed ÷ in memory, medians by processor time: a step of 1 × ${positions} tokens ${step.toFixed(2)}, a token ` +
       `${token!.toFixed(2)}. The adapters have the same bits.`,
@@ -53,19 +50,13 @@ async function measure(path: string, run: Run): Promise<void> {
   const {kind, positions, gradientCheckpointing, isStreamed = false, steps = 3} = run;
   const base = await load(path, run);
   const held = tf.memory().numBytes;
-  const model = applyLoRA(base, {rank: 8, targets: [/[qv]_proj$/], seed: 1});
-  const optimizer = adam({learningRate: 1e-4});
+  const model = adapted(base);
   const meter = new BufferMeter(tf.engine() as unknown as Engine);
   const losses: unknown[] = [];
   if (kind === 'tokens') {
-    compileModel(model, {optimizer});
-    const ids = tf.randomUniform([1, positions], 0, VOCABULARY, 'int32', 1);
-    const inputs = [ids, tf.onesLike(ids)];
-    for (let step = 0; step < steps; step++) {
-      losses.push(await model.trainOnBatch(inputs, ids));
-    }
+    losses.push(...(await takeSteps(model, positions, steps)));
   } else {
-    compilePreferences(model, {method: 'dpo', optimizer});
+    compilePreferences(model, {method: 'dpo', optimizer: adam({learningRate: 1e-4})});
     const answers = {chosen: 'a'.repeat(positions / 2 + 1), rejected: 'b'.repeat(positions / 2 + 1)};
     const data = await encodePreferences(model, CHARACTERS, [{prompt: 'p'.repeat(positions / 2), ...answers}]);
     const {history} = await model.fitDataset(data, {epochs: 2, verbose: 0});

@@ -2,7 +2,7 @@
 // WASM heap and the peak of the page's process, and the time of a step ÷ that with weights in memory. SmolLM2-135M and
 // a model of Qwen3-0.6B's shape.
 //
-//     npm run bench -- streamed-page [smollm2] [0.6]
+//     npm run bench -- streamed-page
 
 import {mkdtempSync, readFileSync, rmSync} from 'node:fs';
 import type {AddressInfo} from 'node:net';
@@ -13,7 +13,7 @@ import {type Browser, chromium} from 'playwright-core';
 import {smollm2} from '../../scripts/pretrained';
 import {bundle, findChromium, serve} from '../../test/backends/everywhere/browser';
 import {ARGUMENTS, rendererPeak} from '../../test/chromium';
-import {VOCABULARY, writeRandomQwen3} from '../qwen3File';
+import {writeRandomQwen3} from '../qwen3File';
 import type {Answer, Order} from './worker';
 
 const executablePath = findChromium();
@@ -52,25 +52,20 @@ const folder = mkdtempSync(join(tmpdir(), 'streamed-'));
 try {
   const qwen3 = join(folder, 'qwen3.gguf');
   writeRandomQwen3(qwen3, '0.6');
-  const cases = {
-    smollm2: {name: 'SmolLM2-135M, 1 × 512 tokens', path: smollm2(), positions: 512, vocabulary: 49_152},
-    '0.6': {name: "Qwen3-0.6B's shape, 1 × 128 tokens", path: qwen3, positions: 128, vocabulary: VOCABULARY},
-  };
-  const asked = process.argv.slice(2);
+  const cases = [
+    {name: 'SmolLM2-135M', path: smollm2(), positions: 512},
+    {name: "Qwen3-0.6B's shape", path: qwen3, positions: 128},
+  ];
   const script = await bundle(fileURLToPath(new URL('worker.ts', import.meta.url)));
   console.log('| | heap, loaded, MB | after three steps | peak of the process | step ÷ in memory |');
   console.log('| --- | ---: | ---: | ---: | ---: |');
-  for (const [key, {name, path, ...steps}] of Object.entries(cases)) {
-    if (asked.length > 0 && !asked.includes(key)) {
-      continue;
-    }
+  for (const {name, path, positions} of cases) {
     const server = await serve(new Map([...script, ['/model.gguf', readFileSync(path)]]));
     const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const row = [name];
-    for (const order of [steps, {...steps, rounds: 5}]) {
-      console.error(JSON.stringify(order));
+    const row = [`${name}, 1 × ${positions} tokens`];
+    for (const compares of [false, true]) {
       const browser = await chromium.launch({executablePath, args: ARGUMENTS});
-      const answer = await answerTo(browser, address, order);
+      const answer = await answerTo(browser, address, {positions, compares});
       row.push(
         ...('step' in answer
           ? [answer.step.toFixed(2)]

@@ -2,16 +2,14 @@
 
 import * as tf from '@tensorflow/tfjs';
 import {setThreadsCount, setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
-import {adam, applyLoRA, compileModel} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
-import {streamedRatios} from './inTurn';
+import {adapted, streamedRatios, takeSteps} from './inTurn';
 
 /** What the worker is asked for: steps whose memory is measured, or their times beside those with weights in memory. */
 export interface Order {
   positions: number;
-  vocabulary: number;
-  /** Rounds of the comparison. Without it, three steps are taken. */
-  rounds?: number;
+  /** Whether times are compared. Otherwise three steps are taken. */
+  compares: boolean;
 }
 
 /** Bytes of the WASM heap after loading and after the steps; or the time of a step ÷ that with weights in memory. */
@@ -31,24 +29,19 @@ async function stored(): Promise<FileSystemFileHandle> {
   return file;
 }
 
-async function follow({positions, vocabulary, rounds}: Order): Promise<Answer> {
+async function follow({positions, compares}: Order): Promise<Answer> {
   setWasmPaths('/wasm/');
   setThreadsCount(1);
   await tf.setBackend('wasm');
   tf.enableProdMode();
   const file = await stored();
   const {model: streamed} = await loadGGUF(file, {...LOADING, weights: 'streamed'});
-  if (rounds !== undefined) {
+  if (compares) {
     const {model: inMemory} = await loadGGUF(await (await fetch('/model.gguf')).blob(), LOADING);
-    return streamedRatios({inMemory, streamed}, {positions, vocabulary, rounds, clock: 'wall'});
+    return streamedRatios({inMemory, streamed}, {positions, clock: 'wall'});
   }
   const loaded = heap();
-  const model = applyLoRA(streamed, {rank: 8, targets: [/[qv]_proj$/], seed: 1});
-  compileModel(model, {optimizer: adam({learningRate: 1e-4})});
-  const ids = tf.randomUniform([1, positions], 0, vocabulary, 'int32', 1);
-  for (let step = 0; step < 3; step++) {
-    await model.trainOnBatch([ids, tf.onesLike(ids)], ids);
-  }
+  await takeSteps(adapted(streamed), positions, 3);
   return {loaded, trained: heap()};
 }
 
