@@ -96,13 +96,20 @@ def tokenizer():
     return fast
 
 
-def made(trainer, config, records, folder, steps=1, **options):
-    """A trainer of the model with its adapter, but for the head, in which TRL allows none. The reference is the base."""
-    args = config(output_dir=folder, max_steps=steps, **{**COMMON, **options})
+def saved_policy():
+    """The model, and its adapter but for the head, in which TRL allows none."""
     lora = peft.LoraConfig(r=3, lora_alpha=6, target_modules=["q_proj", "v_proj", "up_proj"], task_type="CAUSAL_LM")
     base = transformers.LlamaForCausalLM(transformers.LlamaConfig.from_pretrained(FOLDER))
     # `from_pretrained` would add the adapter that is in the same folder.
     base.load_state_dict(load_file(os.path.join(FOLDER, "model.safetensors")))
+    saved = load_file(os.path.join(FOLDER, "adapter_model.safetensors"))
+    return base, lora, {name: x for name, x in saved.items() if "lm_head" not in name}
+
+
+def made(trainer, config, records, folder, steps=1, policy=saved_policy, **options):
+    """A trainer of a model with an adapter. The reference is the base."""
+    args = config(output_dir=folder, max_steps=steps, **{**COMMON, **options})
+    base, lora, tensors = policy()
     result = trainer(
         model=base,
         args=args,
@@ -111,8 +118,7 @@ def made(trainer, config, records, folder, steps=1, **options):
         train_dataset=Dataset.from_list(json.loads(json.dumps(records))),
         processing_class=tokenizer(),
     )
-    saved = load_file(os.path.join(FOLDER, "adapter_model.safetensors"))
-    peft.set_peft_model_state_dict(result.model, {name: x for name, x in saved.items() if "lm_head" not in name})
+    peft.set_peft_model_state_dict(result.model, tensors)
     return result
 
 

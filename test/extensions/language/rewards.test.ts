@@ -47,15 +47,30 @@ interface TRLCase {
   gradients: number[][];
 }
 
-const TRL = JSON.parse(readFileSync('test/fixtures/rewards.json', 'utf8')) as {
+/** Answers that a model is trained on, and what TRL computed for them. */
+interface TRLCases {
   prompts: number[][];
   answers: number[][][];
   rewards: number[][][];
-  weights: number[];
-  maxTokens: number;
+  /** Of the factors, in TRL's order. */
   names: string[];
   cases: Record<string, TRLCase>;
+}
+
+/** A model whose weights a formula gives, by the shapes of its tensors and of its adapter's. */
+interface RandomModel extends TRLCases {
+  seed: number;
+  config: object;
+  adapter: object;
+  weights: Record<string, number[]>;
+  factors: Record<string, number[]>;
+}
+
+const TRL = JSON.parse(readFileSync('test/fixtures/rewards.json', 'utf8')) as TRLCases & {
+  weights: number[];
+  maxTokens: number;
   advantages: Record<string, number[]>;
+  models: RandomModel[];
   curve: {losses: number[]; factors: number[][]};
 };
 
@@ -64,8 +79,21 @@ const TOKENIZER = new Tokenizer(words, {});
 
 const files = fixture('llama');
 
+/** A model with an adapter, the order of TRL's factors, and the answers that it is trained on. */
+interface Policy {
+  model: tf.LayersModel;
+  names: readonly string[];
+  rows: readonly {ids: number[]; from: number; answer: number[]}[];
+}
+
+const rowsOf = ({prompts, answers}: TRLCases) =>
+  prompts.flatMap((prompt, i) =>
+    (answers[i] ?? []).map(answer => ({ids: [...prompt, ...answer], from: prompt.length, answer})),
+  );
+
 let base: tf.LayersModel;
 let model: tf.LayersModel;
+let policy: Policy;
 
 beforeAll(async () => {
   ({model: base} = await loadTransformer({config: files.config, weights: files.weights}));
@@ -78,6 +106,7 @@ beforeAll(async () => {
     weights: encodeSafetensors(Object.fromEntries(tensors) as Parameters<typeof encodeSafetensors>[0]),
   };
   model = applyLoRA(base, await loadAdapter(adapter, {model: base}));
+  policy = {model, names: TRL.names, rows: rowsOf(TRL)};
 });
 afterAll(() => {
   disposeModel(model);
@@ -85,7 +114,7 @@ afterAll(() => {
 });
 
 /** The order of TRL's factors, from the names of the model's. */
-function inOrder<T>(valueOf: (weight: tf.LayerVariable) => T): T[] {
+function inOrder<T>(valueOf: (weight: tf.LayerVariable) => T, {model, names}: Policy = policy): T[] {
   const values = new Map(
     sitesOf(model).flatMap(({path, layer}) =>
       layer.trainableWeights.map(weight => {
@@ -95,7 +124,7 @@ function inOrder<T>(valueOf: (weight: tf.LayerVariable) => T): T[] {
       }),
     ),
   );
-  return TRL.names.map(name => values.get(name) as T);
+  return names.map(name => values.get(name) as T);
 }
 
 /** The inner products with cosines that the script writes. PEFT's factors are transposed. */
@@ -118,9 +147,6 @@ class Gradients extends tf.SGDOptimizer {
   }
 }
 
-const ROWS = TRL.prompts.flatMap((prompt, i) =>
-  (TRL.answers[i] ?? []).map(answer => ({ids: [...prompt, ...answer], from: prompt.length, answer})),
-);
 const moved = (row: number, token: number) => 0.4 * Math.sin(1 + 3 * row + 2 * token);
 
 /** The answers of the fixture with what the loss needs, and a model compiled for it. */
@@ -128,15 +154,16 @@ async function judged(
   settings: PolicySettings,
   advantages: readonly number[],
   {isMasked = false, shift}: {isMasked?: boolean; shift?: (row: number, token: number) => number} = {},
+  {model, rows}: Policy = policy,
 ): Promise<JudgedSample[]> {
   const options = {temperature: settings.temperature, padToMultipleOf: 4};
   const parts = languageParts(model);
-  const reference = await answerLogProbs(model, parts, ROWS, {...options, isBase: true});
-  const old = await answerLogProbs(model, parts, ROWS, {...options, isBase: false});
-  const counts = ROWS.map(({answer}) => !isMasked || answer.at(-1) === 2);
-  const lengths = ROWS.map(({answer}, row) => (counts[row] ? answer.length : 0));
+  const reference = await answerLogProbs(model, parts, rows, {...options, isBase: true});
+  const old = await answerLogProbs(model, parts, rows, {...options, isBase: false});
+  const counts = rows.map(({answer}) => !isMasked || answer.at(-1) === 2);
+  const lengths = rows.map(({answer}, row) => (counts[row] ? answer.length : 0));
   const weights = tokenWeights(lengths, {...settings, maxTokens: TRL.maxTokens});
-  return ROWS.map(({ids, from}, row) => ({
+  return rows.map(({ids, from}, row) => ({
     ...{ids, from, counts: counts[row]!, advantage: advantages[row]!, weight: weights[row]!},
     old: old[row]!.map((value, token) => value + (shift?.(row, token) ?? 0)),
     reference: reference[row]!,
@@ -166,7 +193,11 @@ function settingsOf(name: string) {
 }
 
 /** Trains on the answers, in passes of `batchSize`. */
-async function fitted(settings: PolicySettings, samples: readonly JudgedSample[], epochs = 1): Promise<tf.History> {
+async function fitted(
+  settings: PolicySettings,
+  samples: readonly JudgedSample[],
+  {epochs = 1, model = policy.model} = {},
+): Promise<tf.History> {
   compilePolicy(model, settings);
   const {batchSize} = settings;
   function* batches() {
@@ -179,25 +210,79 @@ async function fitted(settings: PolicySettings, samples: readonly JudgedSample[]
 
 const largest = (values: readonly number[][]) => Math.max(...values.flat().map(Math.abs));
 
+/** Compares a case of the fixture with what the library computes. */
+async function expectTRL(name: string, expected: TRLCase, of: Policy): Promise<void> {
+  const {settings, ...changes} = settingsOf(name);
+  const optimizer = new Gradients();
+  const samples = await judged({...settings, optimizer}, expected.advantages, changes, of);
+  const {history} = await fitted({...settings, optimizer}, samples, {model: of.model});
+  const atol = 2e-5;
+  expect(history.loss).toBeAllClose([expected.loss], {rtol: 2e-5, atol});
+  expect(history.entropy).toBeAllClose([expected.entropy], {rtol: 2e-5, atol});
+  expect(history.clipped).toBeAllClose([expected.clipped], {rtol: 1e-5, atol: 1e-6});
+  if (settings.beta > 0 && !(settings.loss === 'rloo' && settings.iterations > 1)) {
+    expect(history.kl).toBeAllClose([expected.kl!], {rtol: 2e-5, atol});
+  }
+  const gradients = inOrder(weight => projections(optimizer.values.get((weight.read() as tf.Variable).name)!), of);
+  expect(gradients.flat()).toBeAllClose(expected.gradients.flat(), {
+    rtol: 0,
+    atol: 2e-5 * largest(expected.gradients),
+  });
+}
+
+/** The numbers of \`formula\` in make_rewards.py. */
+function formula(shape: readonly number[], scale: number, seed: number): Float32Array {
+  return Float32Array.from({length: shape.reduce((product, size) => product * size, 1)}, (_, i) => {
+    const wave = Math.sin((i + 1) * 12.9898 + seed * 78.233) * 43758.5453;
+    return scale * (2 * (wave - Math.floor(wave)) - 1);
+  });
+}
+
+/** Files as the hub has them, and PEFT, of a model whose weights a formula gives. */
+function filesOf({seed, config, adapter, weights, factors}: RandomModel) {
+  const file = (shapes: Record<string, number[]>, valuesOf: (shape: number[], i: number) => Float32Array) =>
+    encodeSafetensors(
+      Object.fromEntries(Object.entries(shapes).map(([name, shape], i) => [name, {shape, data: valuesOf(shape, i)}])),
+    );
+  return {
+    config: JSON.stringify(config),
+    weights: file(weights, (shape, i) =>
+      shape.length > 1
+        ? formula(shape, 2 / Math.sqrt(shape.at(-1)!), 100 * seed + i)
+        : formula(shape, 0.3, 100 * seed + i).map(value => 1 + value),
+    ),
+    adapter: {
+      config: JSON.stringify({peft_type: 'LORA', ...adapter}),
+      weights: file(factors, (shape, i) => formula(shape, 0.4, 100 * seed + 50 + i)),
+    },
+  };
+}
+
 describe('TRL', () => {
-  test.each(Object.keys(TRL.cases))('loss, KL, entropy and gradients are those of TRL: %s', async name => {
-    const expected = TRL.cases[name]!;
-    const {settings, ...changes} = settingsOf(name);
-    const optimizer = new Gradients();
-    const samples = await judged({...settings, optimizer}, expected.advantages, changes);
-    const {history} = await fitted({...settings, optimizer}, samples);
-    const atol = 2e-5;
-    expect(history.loss).toBeAllClose([expected.loss], {rtol: 2e-5, atol});
-    expect(history.entropy).toBeAllClose([expected.entropy], {rtol: 2e-5, atol});
-    expect(history.clipped).toBeAllClose([expected.clipped], {rtol: 1e-5, atol: 1e-6});
-    if (settings.beta > 0 && !(settings.loss === 'rloo' && settings.iterations > 1)) {
-      expect(history.kl).toBeAllClose([expected.kl!], {rtol: 2e-5, atol});
+  test.each(Object.keys(TRL.cases))('loss, KL, entropy and gradients are those of TRL: %s', name =>
+    expectTRL(name, TRL.cases[name]!, policy),
+  );
+
+  test.each(TRL.models)('loss, KL, entropy and gradients of random model $seed are those of TRL', async random => {
+    const {config, weights, adapter} = filesOf(random);
+    const grouped = {weights: TRL.weights, group: 4, loss: 'dapo', scaleRewards: 'group', combine: 'sum'} as const;
+    const {model: base} = await loadTransformer({config, weights});
+    const model = applyLoRA(base, await loadAdapter(adapter, {model: base}));
+    try {
+      for (const [name, expected] of Object.entries(random.cases)) {
+        await expectTRL(name, expected, {model, names: random.names, rows: rowsOf(random)});
+        if (!name.startsWith('rloo')) {
+          expect(advantagesOf(random.rewards.flat(), grouped).advantages).toBeAllClose(expected.advantages, {
+            rtol: 1e-5,
+            atol: 1e-6,
+          });
+        }
+      }
+    } finally {
+      disposeModel(model);
+      disposeModel(base);
     }
-    const gradients = inOrder(weight => projections(optimizer.values.get((weight.read() as tf.Variable).name)!));
-    expect(gradients.flat()).toBeAllClose(expected.gradients.flat(), {
-      rtol: 0,
-      atol: 2e-5 * largest(expected.gradients),
-    });
+    expect(Object.keys(random.cases).length).toBeGreaterThan(10);
   });
 
   test('passes of a part of the answers, and chunks of logits, have the gradients of TRL', async () => {
@@ -257,7 +342,7 @@ describe('TRL', () => {
       optimizer: adam({learningRate: 0.002, epsilon: 1e-7}),
     };
     const samples = await judged(settings, TRL.cases['dapo, 0.1, token']!.advantages);
-    const {history} = await fitted(settings, samples, 10);
+    const {history} = await fitted(settings, samples, {epochs: 10});
     expect(history.loss).toBeAllClose(TRL.curve.losses, {rtol: 1e-4, atol: 1e-4});
     const factors = inOrder(weight => projections(numbers(tf.transpose(weight.read()))));
     expect(factors.flat()).toBeAllClose(TRL.curve.factors.flat(), {rtol: 1e-4, atol: 1e-4});
