@@ -59,7 +59,12 @@ function served({hidesSize = false, dropAfter = Infinity, times = Infinity}: Beh
     const body = new ReadableStream<Uint8Array>({
       pull: controller => {
         if (position === end) {
-          return end < CONTENT.length ? controller.error(new Error('reset')) : controller.close();
+          if (end < CONTENT.length) {
+            controller.error(new Error('reset'));
+          } else {
+            controller.close();
+          }
+          return;
         }
         const chunk = CONTENT.slice(position, Math.min(end, position + MIB));
         position += chunk.length;
