@@ -67,10 +67,10 @@ def formula(shape, scale, seed):
 class Policy:
     """A model with an adapter, and the answers that it is trained on."""
 
-    load: Callable = saved_policy
-    prompts: list = dataclasses.field(default_factory=lambda: PROMPTS)
-    answers: list = dataclasses.field(default_factory=lambda: ANSWERS)
-    rewards: list = dataclasses.field(default_factory=lambda: REWARDS)
+    load: Callable
+    prompts: list
+    answers: list
+    rewards: list
 
 
 def random_tokens(draw, count):
@@ -254,7 +254,7 @@ def curve(trainer):
 
 if __name__ == "__main__":
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as folder:
-        policy = Policy()
+        policy = Policy(saved_policy, PROMPTS, ANSWERS, REWARDS)
         grpo, rloo = trainers_of(folder, policy)
         result = {
             "versions": {module.__name__: module.__version__ for module in (torch, trl)},

@@ -210,6 +210,11 @@ async function fitted(
 
 const largest = (values: readonly number[][]) => Math.max(...values.flat().map(Math.abs));
 
+function expectGradients({values}: Gradients, expected: readonly number[][], of = policy): void {
+  const gradients = inOrder(weight => projections(values.get((weight.read() as tf.Variable).name)!), of);
+  expect(gradients.flat()).toBeAllClose(expected.flat(), {rtol: 0, atol: 2e-5 * largest(expected)});
+}
+
 /** Compares a case of the fixture with what the library computes. */
 async function expectTRL(name: string, expected: TRLCase, of: Policy): Promise<void> {
   const {settings, ...changes} = settingsOf(name);
@@ -223,11 +228,7 @@ async function expectTRL(name: string, expected: TRLCase, of: Policy): Promise<v
   if (settings.beta > 0 && !(settings.loss === 'rloo' && settings.iterations > 1)) {
     expect(history.kl).toBeAllClose([expected.kl!], {rtol: 2e-5, atol});
   }
-  const gradients = inOrder(weight => projections(optimizer.values.get((weight.read() as tf.Variable).name)!), of);
-  expect(gradients.flat()).toBeAllClose(expected.gradients.flat(), {
-    rtol: 0,
-    atol: 2e-5 * largest(expected.gradients),
-  });
+  expectGradients(optimizer, expected.gradients, of);
 }
 
 /** The numbers of \`formula\` in make_rewards.py. */
@@ -266,16 +267,14 @@ describe('TRL', () => {
   test.each(TRL.models)('loss, KL, entropy and gradients of random model $seed are those of TRL', async random => {
     const {config, weights, adapter} = filesOf(random);
     const grouped = {weights: TRL.weights, group: 4, loss: 'dapo', scaleRewards: 'group', combine: 'sum'} as const;
+    const {advantages} = advantagesOf(random.rewards.flat(), grouped);
     const {model: base} = await loadTransformer({config, weights});
     const model = applyLoRA(base, await loadAdapter(adapter, {model: base}));
     try {
       for (const [name, expected] of Object.entries(random.cases)) {
         await expectTRL(name, expected, {model, names: random.names, rows: rowsOf(random)});
         if (!name.startsWith('rloo')) {
-          expect(advantagesOf(random.rewards.flat(), grouped).advantages).toBeAllClose(expected.advantages, {
-            rtol: 1e-5,
-            atol: 1e-6,
-          });
+          expect(advantages).toBeAllClose(expected.advantages, {rtol: 1e-5, atol: 1e-6});
         }
       }
     } finally {
@@ -298,9 +297,7 @@ describe('TRL', () => {
     } finally {
       CHUNK.logits = logits;
     }
-    const {gradients: expected} = TRL.cases[name]!;
-    const gradients = inOrder(weight => projections(optimizer.values.get((weight.read() as tf.Variable).name)!));
-    expect(gradients.flat()).toBeAllClose(expected.flat(), {rtol: 0, atol: 2e-5 * largest(expected)});
+    expectGradients(optimizer, TRL.cases[name]!.gradients);
   });
 
   test.each(Object.entries(TRL.advantages))('advantages are those of TRL: %s', (name, expected) => {

@@ -1,5 +1,8 @@
 import {type FileCache, type FileNote, idOf, PIECE_BYTES, type Version} from './cache';
 
+/** Notes are written again, when a file is used, after this many milliseconds. */
+const NOTE_AGE = 60_000;
+
 /** A version whose size is perhaps known when it has been read. */
 export type Incoming = Omit<Version, 'bytes'> & {readonly bytes?: number};
 
@@ -35,7 +38,13 @@ export class KeptFile {
   /** The note on the file, if all of it was downloaded, from this commit or another one. */
   async completeVersion(): Promise<Version | undefined> {
     const note = await this.cache.note<FileNote>(`${this.id}.json`);
-    return note?.isWhole === true ? note : undefined;
+    if (note?.isWhole !== true) {
+      return undefined;
+    }
+    if (Date.now() - note.used > NOTE_AGE) {
+      await this.note({...note, used: Date.now()});
+    }
+    return note;
   }
 
   /** A piece of the file, if all of it is there. */
