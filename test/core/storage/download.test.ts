@@ -1,8 +1,7 @@
 import {FileCache} from '../../../src/core/storage/hub/cache';
 import {openHubFile} from '../../../src/core/storage/hub/download';
 import type {HubFile} from '../../../src/core/storage/hub/fileBody';
-import type {HubStore} from '../../../src/core/storage/hub/settings';
-import {DEFAULTS} from '../../../src/core/storage/hub/settings';
+import {DEFAULTS, type HubStore} from '../../../src/core/storage/hub/settings';
 
 const MIB = 2 ** 20;
 
@@ -197,5 +196,20 @@ test('a file notes when it was last read, from the cache too', async () => {
     clock.mockReturnValue(time);
     await readAll(await open(cache));
     expect((await cache.list()).map(({lastUsed}) => lastUsed.getTime())).toEqual([time]);
+  }
+});
+
+test('a file counts as used from when it is opened, so that room is made by removing others', async () => {
+  const cache = new FileCache(new MemoryStore(), 2 ** 30);
+  served();
+  const clock = jest.spyOn(Date, 'now').mockReturnValue(1e9);
+  await readAll(await open(cache));
+  for (const [time, noted] of [
+    [1e9 + 60_000, 1e9],
+    [1e9 + 60_001, 1e9 + 60_001],
+  ] as const) {
+    clock.mockReturnValue(time);
+    await (await open(cache)).body!.cancel();
+    expect((await cache.list()).map(({lastUsed}) => lastUsed.getTime())).toEqual([noted]);
   }
 });
