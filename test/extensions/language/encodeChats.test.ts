@@ -193,7 +193,8 @@ test.each([
   const records = texts.map(text => ({text}));
   const adapted = applyLoRA(base, {rank: 2, seed: 3, init: 'zeros'});
   adapted.trainableWeights.forEach((weight, i) => {
-    tf.tidy(() => void weight.write(tf.randomNormal(weight.shape as number[], 0, 0.1, 'float32', i)));
+    // To tfjs, a seed of 0 is none.
+    tf.tidy(() => void weight.write(tf.randomNormal(weight.shape as number[], 0, 0.1, 'float32', i + 1)));
   });
   compileModel(adapted, {optimizer: tf.train.sgd(1)});
   /** The loss of an epoch, and the factors after one step on all of it. */
