@@ -3,9 +3,7 @@ import type {Values} from '../../../platform/formats/layout';
 import type {GraphAttribute, GraphNode} from '../../graph/graphDef';
 import {attribute, range} from '../lower/lowering';
 import {GraphWriter, type Source, Tensor} from './graphWriter';
-import {type Attributes, Fraction, TYPE} from './messages';
-
-type Attribute = Attributes[string];
+import {type Attributes, numberOf, numbersOf, TYPE} from './messages';
 
 /** An operation of ONNX as nodes of TensorFlow. Returns the names of its results. */
 type Operation = (
@@ -75,6 +73,16 @@ export class GraphDefWriter extends GraphWriter {
       : undefined;
   }
 
+  /** The values of a constant of floats that does not depend on weights. */
+  floatsIn(name: string | undefined): number[] | undefined {
+    const {type, data} = this.initializers.find(initializer => initializer.name === name) ?? {};
+    return type === TYPE.float && data instanceof Uint8Array ? [...new Float32Array(data.buffer)] : undefined;
+  }
+
+  constantShape(name: string): readonly number[] {
+    return this.initializers.find(initializer => initializer.name === name)?.shape ?? [];
+  }
+
   /** A value of the graph. */
   value(shape: tf.Shape, name: string): Tensor {
     return new Tensor(shape, TYPE.float, name);
@@ -115,14 +123,6 @@ export class GraphDefWriter extends GraphWriter {
       return {shape: [...(first?.shape ?? [])], data};
     });
   }
-}
-
-function numberOf(value: Attribute, otherwise: number): number {
-  return value instanceof Fraction ? Number(value.value) : typeof value === 'number' ? value : otherwise;
-}
-
-function numbersOf(value: Attribute): number[] {
-  return Array.isArray(value) ? value.map(Number) : [];
 }
 
 const same =
@@ -231,7 +231,7 @@ function windowed(
   const size = numbersOf(attributes.kernel_shape);
   const isFlat = size.length === 1;
   const ofImage = (list: readonly number[]) => attribute.ints([1, ...(isFlat ? [1] : []), ...list, 1]);
-  const list = (value: Attribute) => (Array.isArray(value) ? value.map(Number) : size.map(() => 1));
+  const list = (value: Attributes[string]) => (Array.isArray(value) ? value.map(Number) : size.map(() => 1));
   if ('pads' in attributes) {
     out.refuse('GraphModels cannot pad its windows like this.');
   }
@@ -260,12 +260,22 @@ function isVolume({kernel_shape: size}: Attributes): boolean {
   return numbersOf(size).length === 3;
 }
 
+/** The sizes of an image, each multiplied by a factor. */
+function scaledSizes(out: GraphDefWriter, x: string, factors: readonly number[]): string {
+  const sizes = sliced(out, out.emit('Shape', [x], {}, true), [out.ints([1]), out.ints([1 + factors.length])], [0]);
+  return out.emit('Mul', [sizes, out.ints(factors)]);
+}
+
+/** Its output has the size of the input of the convolution that this is the gradient of. */
 const convTranspose: Operation = (out, [x = '', w = '', bias], attributes) => {
-  const [, ...sizes] = out.shape;
-  if (sizes.includes(null) || sizes.length !== 3) {
-    out.refuse('Transposed convolutions of dynamic sizes, or of volumes, cannot be written.');
+  const [size, strides] = [numbersOf(attributes.kernel_shape), numbersOf(attributes.strides)];
+  if (size.length !== 2) {
+    out.refuse('Transposed convolutions of volumes cannot be written.');
   }
-  const shape = concatenated(out, [sizeAt(out, x, 0), out.ints(sizes.map(Number))]);
+  const beyond = size.map((taps, axis) => Math.max(taps - (strides[axis] ?? 1), 0));
+  const scaled = scaledSizes(out, x, strides);
+  const sizes = 'auto_pad' in attributes ? scaled : out.emit('AddV2', [scaled, out.ints(beyond)]);
+  const shape = concatenated(out, [sizeAt(out, x, 0), sizes, out.ints([out.constantShape(w)[2] ?? 1])]);
   const y = windowed(out, x, attributes, (image, {ksize: _, dilations: __, ...settings}) =>
     out.emit('Conv2DBackpropInput', [shape, w, image], settings, false),
   );
@@ -280,12 +290,12 @@ const pool =
     );
 
 const resize: Operation = (out, [x = '', , scales], {mode}) => {
-  const [, height, width] = out.shape;
-  if (scales === undefined || height == null || width == null) {
+  const factors = out.floatsIn(scales)?.slice(2);
+  if (factors === undefined) {
     out.refuse('Resizing to the size of another tensor cannot be written.');
+    return x;
   }
-  const op = mode === 'linear' ? 'ResizeBilinear' : 'ResizeNearestNeighbor';
-  return out.emit(op, [x, out.ints([Number(height), Number(width)])]);
+  return out.emit(mode === 'linear' ? 'ResizeBilinear' : 'ResizeNearestNeighbor', [x, scaledSizes(out, x, factors)]);
 };
 
 /** `x·s + t`, with both computed when it is written. */
@@ -314,7 +324,18 @@ const cast: Operation = (out, [x = ''], {to}) => {
 
 /** Operations that have the same name in TensorFlow. */
 const SAME_NAMES =
-  'Abs Cos Elu Equal Erf Exp Floor Greater Less Mul Neg Relu Selu Sigmoid Sin Softmax Softplus Softsign Sqrt Sub Tanh Tile';
+  'Abs Cos Elu Equal Erf Exp Floor Greater Less LogSoftmax Mul Neg Relu Selu Sigmoid Sin Softmax Softplus Sqrt Sub ' +
+  'Tanh Tile';
+
+/** `x / (1 + |x|)`. The executor of GraphModels lacks the operation. */
+const softsign: Operation = (out, [x = '']) =>
+  out.emit('RealDiv', [x, out.emit('AddV2', [out.emit('Abs', [x]), out.float(1)])]);
+
+/** `x` above `alpha`, else 0. */
+const thresholdedRelu: Operation = (out, [x = ''], {alpha}) => {
+  const isAbove = out.emit('Greater', [x, out.float(numberOf(alpha, 1))]);
+  return out.emit('Mul', [x, out.emit('Cast', [isAbove], {DstT: attribute.type('DT_FLOAT')})]);
+};
 
 const OPERATIONS: Readonly<Record<string, Operation>> = {
   ...Object.fromEntries(SAME_NAMES.split(' ').map(op => [op, same(op)])),
@@ -363,10 +384,12 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   Shape: (out, inputs) => out.emit('Shape', inputs, {}, true),
   Slice: (out, [x = '', from = '', to = '', axes, steps]) =>
     sliced(out, x, [from, to], out.integersIn(axes) ?? [0], steps === undefined ? undefined : out.integersIn(steps)),
+  Softsign: softsign,
   Split: split,
   Squeeze: (out, inputs, attributes) =>
     out.emit('Squeeze', inputs.slice(0, 1), {squeeze_dims: attribute.ints(axesOf(out, inputs, attributes))}),
   Sum: folded('AddV2'),
+  ThresholdedRelu: thresholdedRelu,
   Transpose: (out, inputs, {perm}) => out.emit('Transpose', [inputs[0] ?? '', out.ints(numbersOf(perm))]),
   Unsqueeze: (out, inputs, attributes) =>
     axesOf(out, inputs, attributes).reduce((x, axis) => out.emit('ExpandDims', [x, out.int(axis)]), inputs[0] ?? ''),

@@ -10,6 +10,16 @@ export class Fraction {
   constructor(readonly value: number | readonly number[]) {}
 }
 
+/** An attribute that is a number, or else a default. */
+export function numberOf(value: Attributes[string], otherwise: number): number {
+  return value instanceof Fraction ? Number(value.value) : typeof value === 'number' ? value : otherwise;
+}
+
+/** An attribute that is a list of numbers, or else an empty list. */
+export function numbersOf(value: Attributes[string]): number[] {
+  return Array.isArray(value) ? value.map(Number) : [];
+}
+
 /** A graph inside a node, which may take what is outside. */
 export class Body {
   nodes: NewNode[] = [];

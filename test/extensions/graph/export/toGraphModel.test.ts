@@ -133,7 +133,10 @@ const HEADS: Record<string, () => tf.layers.Layer[]> = {
   'a depthwise convolution': () => [tf.layers.depthwiseConv2d({kernelSize: 2, depthMultiplier: 2, name: 'h'})],
   'a separable convolution': () => [tf.layers.separableConv2d({kernelSize: 2, filters: 3, activation: 'swish'})],
   'a transposed convolution': () => [tf.layers.conv2dTranspose({kernelSize: 3, filters: 2, strides: 2})],
+  'a transposed convolution with a large kernel': () => [tf.layers.conv2dTranspose({kernelSize: [4, 1], filters: 2, strides: [2, 3]})], // prettier-ignore
   'channels first': () => [tf.layers.conv2d({filters: 2, kernelSize: 1, dataFormat: 'channelsFirst'})],
+  'transposed convolutions, channels first': () => [tf.layers.conv2dTranspose({kernelSize: 2, filters: 2, strides: [2, 3], padding: 'same', dataFormat: 'channelsFirst'})], // prettier-ignore
+  'upsampling, channels first': () => [tf.layers.upSampling2d({size: [2, 3], dataFormat: 'channelsFirst'})],
   upsampling: () => [tf.layers.upSampling2d({size: [2, 3], name: 'h'})],
   'padding and cropping': () => [tf.layers.zeroPadding2d({padding: 2}), tf.layers.cropping2D({cropping: [[1, 0], [0, 2]]})], // prettier-ignore
   'steps of a sequence': () => [
@@ -150,8 +153,11 @@ const HEADS: Record<string, () => tf.layers.Layer[]> = {
     tf.layers.leakyReLU({alpha: 0.1}),
     tf.layers.activation({activation: 'hardSigmoid'}),
     new Gelu({approximate: true}),
+    tf.layers.activation({activation: 'softsign'}),
+    tf.layers.thresholdedReLU({theta: 0.3}),
     tf.layers.softmax({axis: -1}),
   ],
+  'a log softmax': () => [tf.layers.dense({units: 3, activation: 'logSoftmax' as 'softmax'})],
 };
 
 test.each(Object.entries(HEADS))('%s can be a head', async (_, makeHead) => {
@@ -162,6 +168,28 @@ test.each(Object.entries(HEADS))('%s can be a head', async (_, makeHead) => {
   const [actual] = outputsOf(written, {image: x()});
   expect(actual!.shape).toEqual(expected.shape);
   expect(numbers(actual!)).toBeAllClose(numbers(expected));
+});
+
+test('heads of images of any size can be written, and imported again', async () => {
+  const graph = await graphOf([input('x', [-1, -1, -1, 2]), node('y', 'Conv2D', ['x', 'k'], convolution({}))], {
+    k: random([3, 3, 2, 4], 1, 0.3),
+  });
+  const {conv2dTranspose, upSampling2d} = tf.layers;
+  const head = [upSampling2d({size: [2, 3]}), conv2dTranspose({kernelSize: 3, filters: 2, strides: 2})];
+  const model = replaceHead(await fromGraphModel(graph), head, {after: 'y'});
+  const written = await reloadedGraph(await toGraphModel(model, graph));
+  const again = await fromGraphModel(written);
+  for (const shape of [
+    [2, 3, 5, 2],
+    [1, 7, 4, 2],
+  ]) {
+    const images = random(shape, 8);
+    const expected = model.predict(images) as tf.Tensor;
+    for (const actual of [outputsOf(written, {x: images})[0]!, again.predict(images) as tf.Tensor]) {
+      expect(actual.shape).toEqual(expected.shape);
+      expect(numbers(actual)).toBeAllClose(numbers(expected));
+    }
+  }
 });
 
 test('a head computes the same bits as the operations of tfjs', async () => {
