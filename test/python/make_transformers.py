@@ -14,20 +14,6 @@ import transformers
 from alone import each_alone
 from peft import LoraConfig, get_peft_model
 from results import result
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    BertModel,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    DistilBertModel,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    RobertaConfig,
-    RobertaModel,
-)
 
 VOCABULARY = 61
 BERT = dict(
@@ -49,37 +35,27 @@ LLAMA = dict(
     max_position_embeddings=9,
 )
 MODELS = {
-    "bert": (BertModel, BertConfig(**BERT), ["query", "value"]),
-    "bertClasses": (BertForSequenceClassification, BertConfig(**BERT, num_labels=3), ["query", "output.dense"]),
+    "bert": ("BertModel", BERT, ["query", "value"]),
+    "bertClasses": ("BertForSequenceClassification", BERT | dict(num_labels=3), ["query", "output.dense"]),
     "distilbert": (
-        DistilBertModel,
-        DistilBertConfig(
-            vocab_size=VOCABULARY, dim=24, n_layers=2, n_heads=4, hidden_dim=36, max_position_embeddings=20
-        ),
+        "DistilBertModel",
+        dict(vocab_size=VOCABULARY, dim=24, n_layers=2, n_heads=4, hidden_dim=36, max_position_embeddings=20),
         ["q_lin", "v_lin", "lin1"],
     ),
     "distilbertClasses": (
-        DistilBertForSequenceClassification,
-        DistilBertConfig(
-            vocab_size=VOCABULARY,
-            dim=24,
-            n_layers=1,
-            n_heads=4,
-            hidden_dim=36,
-            max_position_embeddings=20,
-            num_labels=2,
-        ),
+        "DistilBertForSequenceClassification",
+        dict(vocab_size=VOCABULARY, dim=24, n_layers=1, n_heads=4, hidden_dim=36, max_position_embeddings=20, num_labels=2),
         ["q_lin", "pre_classifier"],
     ),
-    "roberta": (RobertaModel, RobertaConfig(**BERT, pad_token_id=1), ["query", "intermediate.dense"]),
+    "roberta": ("RobertaModel", BERT | dict(pad_token_id=1), ["query", "intermediate.dense"]),
     "gpt2": (
-        GPT2LMHeadModel,
-        GPT2Config(vocab_size=VOCABULARY, n_embd=24, n_layer=2, n_head=3, n_positions=20),
+        "GPT2LMHeadModel",
+        dict(vocab_size=VOCABULARY, n_embd=24, n_layer=2, n_head=3, n_positions=20),
         ["c_attn", "c_proj"],
     ),
     "llama": (
-        LlamaForCausalLM,
-        LlamaConfig(
+        "LlamaForCausalLM",
+        dict(
             vocab_size=VOCABULARY,
             hidden_size=24,
             intermediate_size=44,
@@ -93,8 +69,8 @@ MODELS = {
         ["q_proj", "v_proj", "up_proj", "lm_head"],
     ),
     "llamaScaled": (
-        LlamaForCausalLM,
-        LlamaConfig(
+        "LlamaForCausalLM",
+        dict(
             vocab_size=VOCABULARY,
             hidden_size=16,
             intermediate_size=20,
@@ -116,181 +92,128 @@ MODELS = {
     ),
     # An update of the token embedding, of the head that it is too, of both; and the table trained in full, for its
     # rows alone, and for both uses.
-    "gpt2TiedTable": (GPT2LMHeadModel, GPT2Config(**GPT2), ["wte"]),
-    "gpt2TiedHead": (GPT2LMHeadModel, GPT2Config(**GPT2), ["lm_head", "c_fc"]),
-    "gpt2TiedApart": (
-        GPT2LMHeadModel,
-        GPT2Config(**GPT2),
-        dict(target_modules=["c_fc"], modules_to_save=["wte"]),
-    ),
-    "llamaTied": (LlamaForCausalLM, LlamaConfig(**LLAMA, tie_word_embeddings=True), ["embed_tokens", "lm_head"]),
+    "gpt2TiedTable": ("GPT2LMHeadModel", GPT2, ["wte"]),
+    "gpt2TiedHead": ("GPT2LMHeadModel", GPT2, ["lm_head", "c_fc"]),
+    "gpt2TiedApart": ("GPT2LMHeadModel", GPT2, dict(target_modules=["c_fc"], modules_to_save=["wte"])),
+    "llamaTied": ("LlamaForCausalLM", LLAMA | dict(tie_word_embeddings=True), ["embed_tokens", "lm_head"]),
     "llamaTiedHead": (
-        LlamaForCausalLM,
-        LlamaConfig(**LLAMA, tie_word_embeddings=True),
+        "LlamaForCausalLM",
+        LLAMA | dict(tie_word_embeddings=True),
         dict(target_modules=["lm_head"], use_dora=True),
     ),
     "llamaTiedTrained": (
-        LlamaForCausalLM,
-        LlamaConfig(**LLAMA, tie_word_embeddings=True),
+        "LlamaForCausalLM",
+        LLAMA | dict(tie_word_embeddings=True),
         dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"], ensure_weight_tying=True),
     ),
     "gpt2TokenClasses": (
-        transformers.GPT2ForTokenClassification,
-        GPT2Config(**GPT2, num_labels=3),
+        "GPT2ForTokenClassification",
+        GPT2 | dict(num_labels=3),
         dict(target_modules=["c_attn"], task_type="TOKEN_CLS"),
     ),
     "llamaTokenClasses": (
-        transformers.LlamaForTokenClassification,
-        LlamaConfig(**LLAMA, num_labels=3),
+        "LlamaForTokenClassification",
+        LLAMA | dict(num_labels=3),
         dict(target_modules=["v_proj"], task_type="TOKEN_CLS"),
     ),
-    "gpt2Spans": (
-        transformers.GPT2ForQuestionAnswering,
-        GPT2Config(**GPT2),
-        dict(target_modules=["c_attn"], task_type="QUESTION_ANS"),
-    ),
-    "llamaSpans": (
-        transformers.LlamaForQuestionAnswering,
-        LlamaConfig(**LLAMA),
-        dict(target_modules=["v_proj"], task_type="QUESTION_ANS"),
-    ),
-    "mistral": (
-        transformers.MistralForCausalLM,
-        transformers.MistralConfig(**LLAMA, sliding_window=None),
-        ["q_proj", "down_proj"],
-    ),
-    "mistralSpans": (
-        transformers.MistralForQuestionAnswering,
-        transformers.MistralConfig(**LLAMA),
-        dict(target_modules=["k_proj"], task_type="QUESTION_ANS"),
-    ),
-    "mistralWindow": (
-        transformers.MistralForCausalLM,
-        transformers.MistralConfig(**LLAMA, sliding_window=3),
-        ["k_proj", "up_proj"],
-    ),
-    "qwen2": (
-        transformers.Qwen2ForCausalLM,
-        transformers.Qwen2Config(**LLAMA, tie_word_embeddings=True),
-        ["k_proj", "v_proj", "gate_proj"],
-    ),
+    "gpt2Spans": ("GPT2ForQuestionAnswering", GPT2, dict(target_modules=["c_attn"], task_type="QUESTION_ANS")),
+    "llamaSpans": ("LlamaForQuestionAnswering", LLAMA, dict(target_modules=["v_proj"], task_type="QUESTION_ANS")),
+    "mistral": ("MistralForCausalLM", LLAMA | dict(sliding_window=None), ["q_proj", "down_proj"]),
+    "mistralSpans": ("MistralForQuestionAnswering", LLAMA, dict(target_modules=["k_proj"], task_type="QUESTION_ANS")),
+    "mistralWindow": ("MistralForCausalLM", LLAMA | dict(sliding_window=3), ["k_proj", "up_proj"]),
+    "qwen2": ("Qwen2ForCausalLM", LLAMA | dict(tie_word_embeddings=True), ["k_proj", "v_proj", "gate_proj"]),
     "qwen2Classes": (
-        transformers.Qwen2ForSequenceClassification,
-        transformers.Qwen2Config(**LLAMA, num_labels=3, pad_token_id=0),
+        "Qwen2ForSequenceClassification",
+        LLAMA | dict(num_labels=3, pad_token_id=0),
         dict(target_modules=["q_proj"], task_type="SEQ_CLS"),
     ),
-    "qwen3": (
-        transformers.Qwen3ForCausalLM,
-        transformers.Qwen3Config(**LLAMA, head_dim=6, attention_bias=True),
-        ["q_proj", "k_proj", "o_proj"],
-    ),
+    "qwen3": ("Qwen3ForCausalLM", LLAMA | dict(head_dim=6, attention_bias=True), ["q_proj", "k_proj", "o_proj"]),
     "qwen3TokenClasses": (
-        transformers.Qwen3ForTokenClassification,
-        transformers.Qwen3Config(**LLAMA, head_dim=4, num_labels=3),
+        "Qwen3ForTokenClassification",
+        LLAMA | dict(head_dim=4, num_labels=3),
         dict(target_modules=["v_proj"], task_type="TOKEN_CLS"),
     ),
 }
 SMALL = dict(
-    vocab_size=13,
-    hidden_size=8,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intermediate_size=6,
-    max_position_embeddings=9,
+    vocab_size=13, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=6, max_position_embeddings=9
 )
 YARN = {"rope_type": "yarn", "rope_theta": 60.0, "factor": 3.0, "original_max_position_embeddings": 16}
 DYNAMIC = {"rope_type": "dynamic", "rope_theta": 60.0, "factor": 3.0}
 TWO_BLOCKS = LLAMA | dict(num_hidden_layers=2)
 MODELS |= {
     "llamaYarn": (
-        LlamaForCausalLM,
-        LlamaConfig(**LLAMA, head_dim=12, rope_parameters=YARN | dict(beta_fast=1.5, beta_slow=0.3, truncate=False)),
+        "LlamaForCausalLM",
+        LLAMA | dict(head_dim=12, rope_parameters=YARN | dict(beta_fast=1.5, beta_slow=0.3, truncate=False)),
         ["q_proj", "down_proj"],
     ),
     "qwen3Yarn": (
-        transformers.Qwen3ForCausalLM,
-        transformers.Qwen3Config(
-            **LLAMA, head_dim=10, rope_parameters=YARN | dict(beta_fast=2, mscale=0.7, mscale_all_dim=1.3)
-        ),
+        "Qwen3ForCausalLM",
+        LLAMA | dict(head_dim=10, rope_parameters=YARN | dict(beta_fast=2, mscale=0.7, mscale_all_dim=1.3)),
         dict(target_modules=["k_proj"], use_dora=True),
     ),
     "llamaDynamic": (
-        LlamaForCausalLM,
-        LlamaConfig(**TWO_BLOCKS | dict(max_position_embeddings=3), head_dim=6, rope_parameters=DYNAMIC),
+        "LlamaForCausalLM",
+        TWO_BLOCKS | dict(max_position_embeddings=3) | dict(head_dim=6, rope_parameters=DYNAMIC),
         ["q_proj", "o_proj"],
     ),
     "nomicBertDynamic": (
-        transformers.NomicBertModel,
-        transformers.NomicBertConfig(**SMALL | dict(max_position_embeddings=4, head_dim=6), rope_parameters=DYNAMIC),
+        "NomicBertModel",
+        SMALL | dict(max_position_embeddings=4, head_dim=6) | dict(rope_parameters=DYNAMIC),
         dict(target_modules=["v_proj", "up_proj"], use_dora=True),
     ),
     "modernbertYarn": (
-        transformers.ModernBertModel,
-        transformers.ModernBertConfig(
-            **SMALL | dict(num_hidden_layers=2, pad_token_id=0, global_attn_every_n_layers=2, local_attention=2),
-            rope_parameters={"full_attention": YARN, "sliding_attention": DYNAMIC | dict(rope_theta=20.0)},
-        ),
+        "ModernBertModel",
+        SMALL
+        | dict(num_hidden_layers=2, pad_token_id=0, global_attn_every_n_layers=2, local_attention=2)
+        | dict(rope_parameters={"full_attention": YARN, "sliding_attention": DYNAMIC | dict(rope_theta=20.0)}),
         ["Wqkv"],
     ),
     "qwen3Window": (
-        transformers.Qwen3ForCausalLM,
-        transformers.Qwen3Config(
-            **TWO_BLOCKS, head_dim=4, use_sliding_window=True, sliding_window=2, max_window_layers=1
-        ),
+        "Qwen3ForCausalLM",
+        TWO_BLOCKS | dict(head_dim=4, use_sliding_window=True, sliding_window=2, max_window_layers=1),
         ["v_proj"],
     ),
     "gemma3": (
-        transformers.Gemma3ForCausalLM,
-        transformers.Gemma3TextConfig(
-            **TWO_BLOCKS,
-            head_dim=6,
-            sliding_window=2,
-            layer_types=["sliding_attention", "full_attention"],
-            query_pre_attn_scalar=5,
-        ),
+        "Gemma3ForCausalLM",
+        TWO_BLOCKS
+        | dict(head_dim=6, sliding_window=2, layer_types=["sliding_attention", "full_attention"], query_pre_attn_scalar=5),
         dict(target_modules=["q_proj", "k_proj", "down_proj"], modules_to_save=["q_norm"]),
     ),
     "gemma3Classes": (
-        transformers.Gemma3TextForSequenceClassification,
-        transformers.Gemma3TextConfig(**LLAMA, head_dim=4, num_labels=3, sliding_window=2),
+        "Gemma3TextForSequenceClassification",
+        LLAMA | dict(head_dim=4, num_labels=3, sliding_window=2),
         dict(target_modules=["v_proj"], use_dora=True, task_type="SEQ_CLS"),
     ),
     "gemma3BothSides": (
-        transformers.Gemma3TextModel,
-        transformers.Gemma3TextConfig(**LLAMA, head_dim=4, sliding_window=2, use_bidirectional_attention=True),
+        "Gemma3TextModel",
+        LLAMA | dict(head_dim=4, sliding_window=2, use_bidirectional_attention=True),
         ["o_proj", "gate_proj"],
     ),
     "gemma": (
-        transformers.GemmaForCausalLM,
-        transformers.GemmaConfig(**LLAMA, head_dim=6, attention_bias=True),
+        "GemmaForCausalLM",
+        LLAMA | dict(head_dim=6, attention_bias=True),
         dict(target_modules=["q_proj", "o_proj"], modules_to_save=["input_layernorm"]),
     ),
     "gemmaTokenClasses": (
-        transformers.GemmaForTokenClassification,
-        transformers.GemmaConfig(**LLAMA, head_dim=4, hidden_act="gelu", num_labels=3),
+        "GemmaForTokenClassification",
+        LLAMA | dict(head_dim=4, hidden_act="gelu", num_labels=3),
         dict(target_modules=["up_proj"], use_dora=True, task_type="TOKEN_CLS"),
     ),
     "gemma2Tied": (
-        transformers.Gemma2ForCausalLM,
-        transformers.Gemma2Config(
-            **TWO_BLOCKS,
-            head_dim=6,
-            sliding_window=2,
-            query_pre_attn_scalar=2,
-            attn_logit_softcapping=0.5,
-            final_logit_softcapping=1.5,
-        ),
+        "Gemma2ForCausalLM",
+        TWO_BLOCKS
+        | dict(head_dim=6, sliding_window=2, query_pre_attn_scalar=2, attn_logit_softcapping=0.5, final_logit_softcapping=1.5),
         ["q_proj", "k_proj", "v_proj", "lm_head"],
     ),
     "gemma2Classes": (
-        transformers.Gemma2ForSequenceClassification,
-        transformers.Gemma2Config(**LLAMA, head_dim=4, num_labels=3, sliding_window=2, attn_logit_softcapping=None),
+        "Gemma2ForSequenceClassification",
+        LLAMA | dict(head_dim=4, num_labels=3, sliding_window=2, attn_logit_softcapping=None),
         dict(target_modules=["down_proj"], use_dora=True, task_type="SEQ_CLS"),
     ),
     "olmo3": (
-        transformers.Olmo3ForCausalLM,
-        transformers.Olmo3Config(
-            **TWO_BLOCKS,
+        "Olmo3ForCausalLM",
+        TWO_BLOCKS
+        | dict(
             pad_token_id=0,
             sliding_window=2,
             layer_types=["sliding_attention", "full_attention"],
@@ -299,36 +222,30 @@ MODELS |= {
         dict(target_modules=["k_proj", "down_proj"], modules_to_save=["q_norm"]),
     ),
     "olmo3Classes": (
-        transformers.Olmo3ForSequenceClassification,
-        transformers.Olmo3Config(**LLAMA, pad_token_id=0, num_labels=3, sliding_window=2, attention_bias=True),
+        "Olmo3ForSequenceClassification",
+        LLAMA | dict(pad_token_id=0, num_labels=3, sliding_window=2, attention_bias=True),
         dict(target_modules=["v_proj"], use_dora=True, task_type="SEQ_CLS"),
     ),
     "smollm3Tied": (
-        transformers.SmolLM3ForCausalLM,
-        transformers.SmolLM3Config(**TWO_BLOCKS, no_rope_layers=[0, 1], pad_token_id=0, rope_theta=500.0),
+        "SmolLM3ForCausalLM",
+        TWO_BLOCKS | dict(no_rope_layers=[0, 1], pad_token_id=0, rope_theta=500.0),
         ["q_proj", "lm_head"],
     ),
     "smollm3Classes": (
-        transformers.SmolLM3ForSequenceClassification,
-        transformers.SmolLM3Config(
-            **TWO_BLOCKS,
-            no_rope_layer_interval=2,
-            pad_token_id=0,
-            num_labels=3,
-            use_sliding_window=True,
-            sliding_window=2,
-        ),
+        "SmolLM3ForSequenceClassification",
+        TWO_BLOCKS | dict(no_rope_layer_interval=2, pad_token_id=0, num_labels=3, use_sliding_window=True, sliding_window=2),
         dict(target_modules=["k_proj"], task_type="SEQ_CLS"),
     ),
     "smollm3TokenClasses": (
-        transformers.SmolLM3ForTokenClassification,
-        transformers.SmolLM3Config(**LLAMA, pad_token_id=0, num_labels=3, attention_bias=True),
+        "SmolLM3ForTokenClassification",
+        LLAMA | dict(pad_token_id=0, num_labels=3, attention_bias=True),
         dict(target_modules=["v_proj"], use_dora=True, task_type="TOKEN_CLS"),
     ),
     "phi3": (
-        transformers.Phi3ForCausalLM,
-        transformers.Phi3Config(
-            **LLAMA | dict(hidden_size=16, num_attention_heads=2),
+        "Phi3ForCausalLM",
+        LLAMA
+        | dict(hidden_size=16, num_attention_heads=2)
+        | dict(
             pad_token_id=0,
             sliding_window=3,
             rope_parameters={"rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 0.75},
@@ -336,9 +253,9 @@ MODELS |= {
         ["qkv_proj", "gate_up_proj"],
     ),
     "phi3Long": (
-        transformers.Phi3ForCausalLM,
-        transformers.Phi3Config(
-            **LLAMA,
+        "Phi3ForCausalLM",
+        LLAMA
+        | dict(
             pad_token_id=0,
             original_max_position_embeddings=4,
             rope_parameters={
@@ -351,41 +268,33 @@ MODELS |= {
         dict(target_modules=["o_proj", "down_proj"], use_dora=True),
     ),
     "phi3Classes": (
-        transformers.Phi3ForSequenceClassification,
-        transformers.Phi3Config(**LLAMA, pad_token_id=0, num_labels=3),
+        "Phi3ForSequenceClassification",
+        LLAMA | dict(pad_token_id=0, num_labels=3),
         dict(target_modules=["qkv_proj"], task_type="SEQ_CLS"),
     ),
     "phi3TokenClasses": (
-        transformers.Phi3ForTokenClassification,
-        transformers.Phi3Config(**LLAMA, pad_token_id=0, num_labels=3),
+        "Phi3ForTokenClassification",
+        LLAMA | dict(pad_token_id=0, num_labels=3),
         dict(target_modules=["qkv_proj"], task_type="TOKEN_CLS"),
     ),
     "olmo2": (
-        transformers.Olmo2ForCausalLM,
-        transformers.Olmo2Config(**LLAMA, pad_token_id=0, attention_bias=True),
+        "Olmo2ForCausalLM",
+        LLAMA | dict(pad_token_id=0, attention_bias=True),
         dict(target_modules=["q_proj", "up_proj"], modules_to_save=["k_norm"]),
     ),
     "olmo2Classes": (
-        transformers.Olmo2ForSequenceClassification,
-        transformers.Olmo2Config(**LLAMA, pad_token_id=0, num_labels=3),
+        "Olmo2ForSequenceClassification",
+        LLAMA | dict(pad_token_id=0, num_labels=3),
         dict(target_modules=["v_proj"], use_dora=True, task_type="SEQ_CLS"),
     ),
     "granite": (
-        transformers.GraniteForCausalLM,
-        transformers.GraniteConfig(
-            **LLAMA,
-            embedding_multiplier=3.0,
-            attention_multiplier=0.4,
-            residual_multiplier=0.7,
-            logits_scaling=2.5,
-        ),
+        "GraniteForCausalLM",
+        LLAMA | dict(embedding_multiplier=3.0, attention_multiplier=0.4, residual_multiplier=0.7, logits_scaling=2.5),
         ["k_proj", "down_proj", "lm_head"],
     ),
     "graniteTied": (
-        transformers.GraniteForCausalLM,
-        transformers.GraniteConfig(
-            **LLAMA, tie_word_embeddings=True, embedding_multiplier=3.0, logits_scaling=0.5, attention_bias=True
-        ),
+        "GraniteForCausalLM",
+        LLAMA | dict(tie_word_embeddings=True, embedding_multiplier=3.0, logits_scaling=0.5, attention_bias=True),
         dict(target_modules=["embed_tokens", "lm_head"]),
     ),
 }
@@ -394,286 +303,262 @@ PHI = SMALL | dict(num_hidden_layers=2, pad_token_id=0)
 LFM2 = SMALL | dict(num_key_value_heads=1, intermediate_size=7, block_multiple_of=3, num_hidden_layers=2, full_attn_idxs=[1])
 OPT = dict(vocab_size=13, hidden_size=8, ffn_dim=6, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=9)
 MODELS |= {
-    "gptNeoX": (
-        transformers.GPTNeoXForCausalLM,
-        transformers.GPTNeoXConfig(**NEOX, eos_token_id=1),
-        ["query_key_value", "dense_h_to_4h", "lm_head"],
-    ),
+    "gptNeoX": ("GPTNeoXForCausalLM", NEOX | dict(eos_token_id=1), ["query_key_value", "dense_h_to_4h", "lm_head"]),
     "gptNeoXClasses": (
-        transformers.GPTNeoXForSequenceClassification,
-        transformers.GPTNeoXConfig(**NEOX, use_parallel_residual=False, attention_bias=False, pad_token_id=0, num_labels=3),
+        "GPTNeoXForSequenceClassification",
+        NEOX | dict(use_parallel_residual=False, attention_bias=False, pad_token_id=0, num_labels=3),
         dict(target_modules=["attention.dense"], use_dora=True, task_type="SEQ_CLS"),
     ),
     "gptNeoXTokenClasses": (
-        transformers.GPTNeoXForTokenClassification,
-        transformers.GPTNeoXConfig(**NEOX, num_labels=3),
+        "GPTNeoXForTokenClassification",
+        NEOX | dict(num_labels=3),
         dict(target_modules=["query_key_value"], task_type="TOKEN_CLS"),
     ),
-    "gptNeoXSpans": (
-        transformers.GPTNeoXForQuestionAnswering,
-        transformers.GPTNeoXConfig(**NEOX),
-        dict(target_modules=["dense_4h_to_h"], task_type="QUESTION_ANS"),
-    ),
+    "gptNeoXSpans": ("GPTNeoXForQuestionAnswering", NEOX, dict(target_modules=["dense_4h_to_h"], task_type="QUESTION_ANS")),
     "lfm2": (
-        transformers.Lfm2Model,
-        transformers.Lfm2Config(**LFM2 | dict(layer_types=["conv", "full_attention"])),
+        "Lfm2Model",
+        LFM2 | dict(layer_types=["conv", "full_attention"]),
         dict(target_modules=["in_proj", "out_proj", "w2"], use_dora=True),
     ),
     "lfm2Hidden": (
-        transformers.Lfm2Model,
-        transformers.Lfm2Config(**LFM2 | dict(layer_types=["conv", "full_attention"]), conv_bias=True),
+        "Lfm2Model",
+        LFM2 | dict(layer_types=["conv", "full_attention"]) | dict(conv_bias=True),
         ["in_proj", "q_proj"],
     ),
     "lfm2Tied": (
-        transformers.Lfm2ForCausalLM,
-        transformers.Lfm2Config(**LFM2 | dict(num_hidden_layers=3), conv_L_cache=4),
+        "Lfm2ForCausalLM",
+        LFM2 | dict(num_hidden_layers=3) | dict(conv_L_cache=4),
         ["q_proj", "in_proj", "w3", "lm_head"],
     ),
     "lfm2Trained": (
-        transformers.Lfm2ForCausalLM,
-        transformers.Lfm2Config(**LFM2, conv_bias=True, tie_word_embeddings=False),
+        "Lfm2ForCausalLM",
+        LFM2 | dict(conv_bias=True, tie_word_embeddings=False),
         dict(target_modules=["v_proj", "w1"], modules_to_save=["conv.conv", "k_layernorm"]),
     ),
     "phi": (
-        transformers.PhiForCausalLM,
-        transformers.PhiConfig(**PHI, num_key_value_heads=1, qk_layernorm=True),
+        "PhiForCausalLM",
+        PHI | dict(num_key_value_heads=1, qk_layernorm=True),
         dict(target_modules=["q_proj", "self_attn.dense", "fc1"], modules_to_save=["q_layernorm"]),
     ),
     "phiClasses": (
-        transformers.PhiForSequenceClassification,
-        transformers.PhiConfig(**PHI, num_labels=3),
+        "PhiForSequenceClassification",
+        PHI | dict(num_labels=3),
         dict(target_modules=["v_proj", "fc2"], use_dora=True, task_type="SEQ_CLS"),
     ),
     "phiTokenClasses": (
-        transformers.PhiForTokenClassification,
-        transformers.PhiConfig(**PHI, num_labels=3, partial_rotary_factor=1.0),
+        "PhiForTokenClassification",
+        PHI | dict(num_labels=3, partial_rotary_factor=1.0),
         dict(target_modules=["k_proj"], task_type="TOKEN_CLS"),
     ),
-    "optTied": (transformers.OPTForCausalLM, transformers.OPTConfig(**OPT), ["q_proj", "out_proj", "fc1", "lm_head"]),
+    "optTied": ("OPTForCausalLM", OPT, ["q_proj", "out_proj", "fc1", "lm_head"]),
     "optNarrow": (
-        transformers.OPTModel,
-        transformers.OPTConfig(**OPT, word_embed_proj_dim=6, do_layer_norm_before=False),
+        "OPTModel",
+        OPT | dict(word_embed_proj_dim=6, do_layer_norm_before=False),
         ["v_proj", "project_in", "project_out"],
     ),
     "optClasses": (
-        transformers.OPTForSequenceClassification,
-        transformers.OPTConfig(**OPT, num_labels=3, enable_bias=False),
+        "OPTForSequenceClassification",
+        OPT | dict(num_labels=3, enable_bias=False),
         dict(target_modules=["k_proj", "fc2"], use_dora=True, task_type="SEQ_CLS"),
     ),
-    "optSpans": (
-        transformers.OPTForQuestionAnswering,
-        transformers.OPTConfig(**OPT),
-        dict(target_modules=["q_proj"], task_type="QUESTION_ANS"),
-    ),
+    "optSpans": ("OPTForQuestionAnswering", OPT, dict(target_modules=["q_proj"], task_type="QUESTION_ANS")),
 }
 MODELS["xlmRobertaXL"] = (
-    transformers.XLMRobertaXLModel,
-    transformers.XLMRobertaXLConfig(**SMALL | dict(pad_token_id=1, num_hidden_layers=2)),
+    "XLMRobertaXLModel",
+    SMALL | dict(pad_token_id=1, num_hidden_layers=2),
     ["key", "intermediate.dense", "output.dense"],
 )
 MODELS["xlmRobertaXLClasses"] = (
-    transformers.XLMRobertaXLForSequenceClassification,
-    transformers.XLMRobertaXLConfig(**SMALL | dict(pad_token_id=1), hidden_act="relu", num_labels=3),
+    "XLMRobertaXLForSequenceClassification",
+    SMALL | dict(pad_token_id=1) | dict(hidden_act="relu", num_labels=3),
     dict(target_modules=["value"], task_type="SEQ_CLS", use_dora=True),
 )
 MODELS["mobilebert"] = (
-    transformers.MobileBertModel,
-    transformers.MobileBertConfig(**SMALL, embedding_size=3, intra_bottleneck_size=4, num_feedforward_networks=3, classifier_activation=False),
-    dict(target_modules=["key", "embedding_transformation", "bottleneck.input.dense"], modules_to_save=["bottleneck.input.LayerNorm"]),
+    "MobileBertModel",
+    SMALL | dict(embedding_size=3, intra_bottleneck_size=4, num_feedforward_networks=3, classifier_activation=False),
+    dict(
+        target_modules=["key", "embedding_transformation", "bottleneck.input.dense"],
+        modules_to_save=["bottleneck.input.LayerNorm"],
+    ),
 )
 MODELS["mobilebertClasses"] = (
-    transformers.MobileBertForSequenceClassification,
-    transformers.MobileBertConfig(**SMALL, embedding_size=8, use_bottleneck=False, trigram_input=False, normalization_type="layer_norm", num_labels=3),
+    "MobileBertForSequenceClassification",
+    SMALL | dict(embedding_size=8, use_bottleneck=False, trigram_input=False, normalization_type="layer_norm", num_labels=3),
     dict(target_modules=["value", "output.dense"], task_type="SEQ_CLS", use_dora=True),
 )
 MODELS["mobilebertUnused"] = (  # two kinds of its layers have no effect, and the pooler none on the states
-    transformers.MobileBertModel,
-    transformers.MobileBertConfig(**SMALL, embedding_size=8, trigram_input=False, intra_bottleneck_size=4, use_bottleneck_attention=True),
+    "MobileBertModel",
+    SMALL | dict(embedding_size=8, trigram_input=False, intra_bottleneck_size=4, use_bottleneck_attention=True),
     dict(target_modules="all-linear"),
 )
-MODELS["electra"] = (
-    transformers.ElectraModel,
-    transformers.ElectraConfig(**SMALL, embedding_size=6),
-    ["query", "embeddings_project"],
-)
+MODELS["electra"] = ("ElectraModel", SMALL | dict(embedding_size=6), ["query", "embeddings_project"])
 MODELS["electraClasses"] = (
-    transformers.ElectraForSequenceClassification,
-    transformers.ElectraConfig(**SMALL, embedding_size=8, num_labels=3),
+    "ElectraForSequenceClassification",
+    SMALL | dict(embedding_size=8, num_labels=3),
     dict(target_modules=["value"], task_type="SEQ_CLS"),
 )
 MODELS["albert"] = (
-    transformers.AlbertModel,
-    transformers.AlbertConfig(**SMALL | dict(num_hidden_layers=4), embedding_size=8, num_hidden_groups=2),
+    "AlbertModel",
+    SMALL | dict(num_hidden_layers=4) | dict(embedding_size=8, num_hidden_groups=2),
     ["value", "ffn", "embedding_hidden_mapping_in"],
 )
 MODELS["albertClasses"] = (
-    transformers.AlbertForSequenceClassification,
-    transformers.AlbertConfig(**SMALL | dict(num_hidden_layers=2), embedding_size=6, inner_group_num=2, num_labels=3),
+    "AlbertForSequenceClassification",
+    SMALL | dict(num_hidden_layers=2) | dict(embedding_size=6, inner_group_num=2, num_labels=3),
     dict(target_modules=["query", "ffn_output"], task_type="SEQ_CLS", use_dora=True),
 )
-MODELS["mpnet"] = (
-    transformers.MPNetModel,
-    transformers.MPNetConfig(**BERT),
-    ["attn.v", "attn.o", "intermediate.dense"],
-)
+MODELS["mpnet"] = ("MPNetModel", BERT, ["attn.v", "attn.o", "intermediate.dense"])
 MODELS["mpnetClasses"] = (
-    transformers.MPNetForSequenceClassification,
-    transformers.MPNetConfig(**SMALL, num_labels=3),
+    "MPNetForSequenceClassification",
+    SMALL | dict(num_labels=3),
     dict(target_modules=["attn.k"], task_type="SEQ_CLS", use_dora=True),
 )
 NOMIC = {
-    "nomicBert": (transformers.NomicBertModel, {}, ["q_proj", "up_proj"]),
+    "nomicBert": ("NomicBertModel", {}, ["q_proj", "up_proj"]),
     "nomicBertClasses": (
-        transformers.NomicBertForSequenceClassification,
+        "NomicBertForSequenceClassification",
         dict(num_labels=3, head_dim=6, hidden_act="gelu"),
         dict(target_modules=["v_proj", "down_proj"], task_type="SEQ_CLS", use_dora=True),
     ),
     "nomicBertTokenClasses": (
-        transformers.NomicBertForTokenClassification,
+        "NomicBertForTokenClassification",
         dict(num_labels=3),
         dict(target_modules=["o_proj"], task_type="TOKEN_CLS"),
     ),
-    "nomicBertTiedWords": (transformers.NomicBertForMaskedLM, {}, ["k_proj", "gate_proj", "decoder", "transform.dense"]),
+    "nomicBertTiedWords": ("NomicBertForMaskedLM", {}, ["k_proj", "gate_proj", "decoder", "transform.dense"]),
 }
 for name, (model_class, more, targets) in NOMIC.items():
-    MODELS[name] = (model_class, transformers.NomicBertConfig(**SMALL | more), targets)
+    MODELS[name] = (model_class, SMALL | more, targets)
 GTE = {
-    "gte": (transformers.GteModel, dict(type_vocab_size=0, num_hidden_layers=2), ["q_proj", "down_proj"]),
+    "gte": ("GteModel", dict(type_vocab_size=0, num_hidden_layers=2), ["q_proj", "down_proj"]),
     "gteClasses": (
-        transformers.GteForSequenceClassification,
+        "GteForSequenceClassification",
         dict(num_labels=3, hidden_act="silu", rope_theta=20.0),
         dict(target_modules=["v_proj", "gate_proj"], task_type="SEQ_CLS", use_dora=True),
     ),
     "gteTokenClasses": (
-        transformers.GteForTokenClassification,
+        "GteForTokenClassification",
         dict(num_labels=3),
         dict(target_modules=["o_proj"], task_type="TOKEN_CLS"),
     ),
-    "gteTiedWords": (transformers.GteForMaskedLM, dict(type_vocab_size=2), ["k_proj", "up_proj", "decoder"]),
+    "gteTiedWords": ("GteForMaskedLM", dict(type_vocab_size=2), ["k_proj", "up_proj", "decoder"]),
 }
 for name, (model_class, more, targets) in GTE.items():
-    MODELS[name] = (model_class, transformers.GteConfig(**SMALL | more), targets)
+    MODELS[name] = (model_class, SMALL | more, targets)
 NEW = SMALL | dict(rope_theta=30.0)
 NEWS = {
     "new": (
-        new_impl.NewModel,
+        "NewModel",
         dict(type_vocab_size=0, num_hidden_layers=2, rope_scaling={"type": "ntk", "factor": 8.0}),
         ["qkv_proj", "up_gate_proj"],
     ),
     "newClasses": (
-        new_impl.NewForSequenceClassification,
+        "NewForSequenceClassification",
         dict(num_labels=3, rope_scaling={"type": "ntk", "factor": 4.0, "mixed_b": 0.75}),
         dict(target_modules=["down_proj"], task_type="SEQ_CLS", use_dora=True),
     ),
     "newTokenClasses": (
-        new_impl.NewForTokenClassification,
+        "NewForTokenClassification",
         dict(num_labels=3, pack_qkv=False),
         dict(target_modules=["q_proj"], task_type="TOKEN_CLS"),
     ),
-    "newSpans": (new_impl.NewForQuestionAnswering, {}, dict(target_modules=["o_proj"], task_type="QUESTION_ANS")),
-    "newTiedWords": (new_impl.NewForMaskedLM, dict(type_vocab_size=2, hidden_act="silu"), ["qkv_proj", "decoder"]),
+    "newSpans": ("NewForQuestionAnswering", {}, dict(target_modules=["o_proj"], task_type="QUESTION_ANS")),
+    "newTiedWords": ("NewForMaskedLM", dict(type_vocab_size=2, hidden_act="silu"), ["qkv_proj", "decoder"]),
 }
 for name, (model_class, more, targets) in NEWS.items():
-    MODELS[name] = (model_class, new_impl.NewConfig(**NEW | more), targets)
-MODERN = SMALL | dict(
-    num_hidden_layers=2,
-    pad_token_id=0,
-    global_attn_every_n_layers=2,
-    local_attention=2,
-)
+    MODELS[name] = (model_class, NEW | more, targets)
+MODERN = SMALL | dict(num_hidden_layers=2, pad_token_id=0, global_attn_every_n_layers=2, local_attention=2)
 MODELS["modernbert"] = (
-    transformers.ModernBertModel,
-    transformers.ModernBertConfig(**MODERN, norm_bias=True, attention_bias=True, mlp_bias=True),
+    "ModernBertModel",
+    MODERN | dict(norm_bias=True, attention_bias=True, mlp_bias=True),
     dict(target_modules=["Wqkv", "mlp.Wo"], use_dora=True),
 )
 MODELS["modernbertClasses"] = (
-    transformers.ModernBertForSequenceClassification,
-    transformers.ModernBertConfig(**MODERN, num_labels=3),
+    "ModernBertForSequenceClassification",
+    MODERN | dict(num_labels=3),
     dict(target_modules=["Wi", "attn.Wo"], modules_to_save=["classifier", "head"]),
 )
 MODELS["modernbertMean"] = (
-    transformers.ModernBertForSequenceClassification,
-    transformers.ModernBertConfig(**MODERN, num_labels=3, classifier_pooling="mean", classifier_bias=True),
+    "ModernBertForSequenceClassification",
+    MODERN | dict(num_labels=3, classifier_pooling="mean", classifier_bias=True),
     dict(target_modules=["head.dense"], task_type="SEQ_CLS"),
 )
 T5 = dict(vocab_size=13, d_model=8, d_kv=3, d_ff=6, num_layers=2, num_heads=2, initializer_factor=0.5)
 T5 |= dict(relative_attention_num_buckets=8, relative_attention_max_distance=4)
-MODELS["t5"] = (transformers.T5EncoderModel, transformers.T5Config(**T5), ["q", "v", "wi"])
+MODELS["t5"] = ("T5EncoderModel", T5, ["q", "v", "wi"])
 MODELS["t5Gated"] = (
-    transformers.T5EncoderModel,
-    transformers.T5Config(**T5, feed_forward_proj="gated-gelu"),
+    "T5EncoderModel",
+    T5 | dict(feed_forward_proj="gated-gelu"),
     dict(target_modules=["k", "o", "wi_0", "wo"], use_dora=True),
 )
 MODELS["t5TokenClasses"] = (
-    transformers.T5ForTokenClassification,
-    transformers.T5Config(**T5 | dict(num_layers=1), num_labels=3),
+    "T5ForTokenClassification",
+    T5 | dict(num_layers=1) | dict(num_labels=3),
     dict(target_modules=["q", "wi"], task_type="TOKEN_CLS"),
 )
 DEBERTA = SMALL | dict(relative_attention=True, share_att_key=True, pos_att_type="p2c|c2p", position_biased_input=False)
 DEBERTA |= dict(position_buckets=4, max_relative_positions=5, norm_rel_ebd="layer_norm", pooler_hidden_act="tanh")
 APART = dict(share_att_key=False, position_buckets=-1, norm_rel_ebd="none", type_vocab_size=2, position_biased_input=True)
 DEBERTAS = {
-    "debertaV2": (transformers.DebertaV2Model, dict(num_hidden_layers=2), ["query_proj", "value_proj"]),
+    "debertaV2": ("DebertaV2Model", dict(num_hidden_layers=2), ["query_proj", "value_proj"]),
     "debertaV2Keys": (
-        transformers.DebertaV2Model,
+        "DebertaV2Model",
         APART,
         dict(target_modules=["pos_key_proj", "pos_query_proj", "output.dense"], use_dora=True),
     ),
     "debertaV2Convolution": (
-        transformers.DebertaV2Model,
+        "DebertaV2Model",
         dict(conv_kernel_size=3, conv_act="gelu", embedding_size=6, pos_att_type=["c2p"], num_hidden_layers=2),
         ["conv.conv", "key_proj", "embed_proj"],
     ),
     "debertaV2Classes": (
-        transformers.DebertaV2ForSequenceClassification,
+        "DebertaV2ForSequenceClassification",
         dict(num_labels=3, pos_att_type=["p2c"], pooler_hidden_act="gelu"),
         dict(target_modules=["key_proj"], modules_to_save=["pooler", "classifier"], task_type="SEQ_CLS"),
     ),
-    "debertaV2NewTiedWords": (transformers.DebertaV2ForMaskedLM, dict(legacy=False), ["value_proj", "lm_head.dense"]),
+    "debertaV2NewTiedWords": ("DebertaV2ForMaskedLM", dict(legacy=False), ["value_proj", "lm_head.dense"]),
 }
 for name, (model_class, more, targets) in DEBERTAS.items():
-    MODELS[name] = (model_class, transformers.DebertaV2Config(**DEBERTA | more), targets)
-FIRST_DEBERTA = SMALL | dict(relative_attention=True, pos_att_type="c2p|p2c", position_biased_input=False, max_relative_positions=3)
+    MODELS[name] = (model_class, DEBERTA | more, targets)
+FIRST_DEBERTA = SMALL | dict(
+    relative_attention=True, pos_att_type="c2p|p2c", position_biased_input=False, max_relative_positions=3
+)
 FIRST_DEBERTAS = {
-    "deberta": (
-        transformers.DebertaModel,
-        dict(num_hidden_layers=2),
-        dict(target_modules=["in_proj", "pos_proj", "pos_q_proj"]),
-    ),
+    "deberta": ("DebertaModel", dict(num_hidden_layers=2), dict(target_modules=["in_proj", "pos_proj", "pos_q_proj"])),
     "debertaClasses": (
-        transformers.DebertaForSequenceClassification,
+        "DebertaForSequenceClassification",
         dict(num_labels=3, pos_att_type=["c2p"], position_biased_input=True, max_relative_positions=-1, type_vocab_size=2),
         dict(target_modules=["in_proj"], modules_to_save=["pooler", "classifier"], use_dora=True, task_type="SEQ_CLS"),
     ),
     "debertaTokenClasses": (
-        transformers.DebertaForTokenClassification,
+        "DebertaForTokenClassification",
         dict(num_labels=3, relative_attention=False, pos_att_type=None),
         dict(target_modules=["in_proj"], task_type="TOKEN_CLS"),
     ),
     "debertaSpans": (
-        transformers.DebertaForQuestionAnswering,
+        "DebertaForQuestionAnswering",
         dict(pos_att_type=["p2c"]),
         dict(target_modules=["pos_q_proj"], task_type="QUESTION_ANS"),
     ),
-    "debertaTiedWords": (transformers.DebertaForMaskedLM, {}, ["in_proj", "decoder", "transform.dense"]),
+    "debertaTiedWords": ("DebertaForMaskedLM", {}, ["in_proj", "decoder", "transform.dense"]),
 }
 for name, (model_class, more, targets) in FIRST_DEBERTAS.items():
-    MODELS[name] = (model_class, transformers.DebertaConfig(**FIRST_DEBERTA | more), targets)
+    MODELS[name] = (model_class, FIRST_DEBERTA | more, targets)
 SMALL_DISTILBERT = dict(vocab_size=13, dim=8, n_layers=1, n_heads=2, hidden_dim=6, max_position_embeddings=9)
 MOBILEBERT = SMALL | dict(embedding_size=3, intra_bottleneck_size=4, num_feedforward_networks=2)
 ENCODERS = {
-    "bert": ("Bert", BertConfig, SMALL | dict(hidden_act="gelu_new"), "query"),
-    "roberta": ("Roberta", RobertaConfig, SMALL | dict(pad_token_id=1), "query"),
-    "xlmRoberta": ("XLMRoberta", transformers.XLMRobertaConfig, SMALL | dict(pad_token_id=1), "query"),
-    "xlmRobertaXL": ("XLMRobertaXL", transformers.XLMRobertaXLConfig, SMALL | dict(pad_token_id=1), "query"),
-    "camembert": ("Camembert", transformers.CamembertConfig, SMALL | dict(pad_token_id=1), "query"),
-    "electra": ("Electra", transformers.ElectraConfig, SMALL | dict(embedding_size=6), "query"),
-    "albert": ("Albert", transformers.AlbertConfig, SMALL | dict(embedding_size=6, num_hidden_layers=3), "query"),
-    "mpnet": ("MPNet", transformers.MPNetConfig, SMALL, "attn.q"),
-    "debertaV2": ("DebertaV2", transformers.DebertaV2Config, DEBERTA, "query_proj"),
-    "modernbert": ("ModernBert", transformers.ModernBertConfig, MODERN, "Wqkv"),
-    "mobilebert": ("MobileBert", transformers.MobileBertConfig, MOBILEBERT, "self.query"),
-    "distilbert": ("DistilBert", DistilBertConfig, SMALL_DISTILBERT | dict(activation="relu"), "q_lin"),
+    "bert": ("Bert", SMALL | dict(hidden_act="gelu_new"), "query"),
+    "roberta": ("Roberta", SMALL | dict(pad_token_id=1), "query"),
+    "xlmRoberta": ("XLMRoberta", SMALL | dict(pad_token_id=1), "query"),
+    "xlmRobertaXL": ("XLMRobertaXL", SMALL | dict(pad_token_id=1), "query"),
+    "camembert": ("Camembert", SMALL | dict(pad_token_id=1), "query"),
+    "electra": ("Electra", SMALL | dict(embedding_size=6), "query"),
+    "albert": ("Albert", SMALL | dict(embedding_size=6, num_hidden_layers=3), "query"),
+    "mpnet": ("MPNet", SMALL, "attn.q"),
+    "debertaV2": ("DebertaV2", DEBERTA, "query_proj"),
+    "modernbert": ("ModernBert", MODERN, "Wqkv"),
+    "mobilebert": ("MobileBert", MOBILEBERT, "self.query"),
+    "distilbert": ("DistilBert", SMALL_DISTILBERT | dict(activation="relu"), "q_lin"),
 }
 # What PEFT trains for a task, and what it stores with it: a new head in full, or updates of the one for words.
 TASKS = {
@@ -695,37 +580,31 @@ DECODERS = {
     "mobilebert": ["transform.dense"],
     "distilbert": ["vocab_projector", "vocab_transform"],
 }
-for name, (family, config_class, sizes, query) in ENCODERS.items():
+for name, (family, sizes, query) in ENCODERS.items():
     for task, (suffix, labels, settings) in TASKS.items():
-        model_class = getattr(transformers, f"{family}For{suffix}")
+        model_class = f"{family}For{suffix}"
         chosen = settings(query)
         if name == "modernbert" and task == "Spans":  # PEFT looks for another name of the head
             chosen = dict(target_modules=[query], modules_to_save=["classifier"])
-        MODELS[name + task] = (model_class, config_class(**sizes, **labels), chosen)
-    masked = getattr(transformers, f"{family}ForMaskedLM")
-    MODELS[name + "TiedWords"] = (masked, config_class(**sizes), [query, *DECODERS[name]])
+        MODELS[name + task] = (model_class, sizes | labels, chosen)
+    masked = f"{family}ForMaskedLM"
+    MODELS[name + "TiedWords"] = (masked, sizes, [query, *DECODERS[name]])
     if name in ("albert", "bert", "mobilebert", "roberta"):  # the decoder has a bias of its own beside the one that is tied
-        MODELS[name + "Words"] = (masked, config_class(**sizes, tie_word_embeddings=False), [query, *DECODERS[name]])
+        MODELS[name + "Words"] = (masked, sizes | dict(tie_word_embeddings=False), [query, *DECODERS[name]])
 
 
-PATCHES = dict(
-    hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=6, image_size=9, patch_size=3
-)
+PATCHES = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=6, image_size=9, patch_size=3)
 PICTURES = {
-    "vit": (transformers.ViTModel, transformers.ViTConfig(**PATCHES), ["q_proj", "v_proj", "projection"]),
+    "vit": ("ViTModel", PATCHES, ["q_proj", "v_proj", "projection"]),
     "vitClasses": (
-        transformers.ViTForImageClassification,
-        transformers.ViTConfig(**PATCHES | dict(num_hidden_layers=2), num_labels=3, qkv_bias=False, hidden_act="relu"),
+        "ViTForImageClassification",
+        PATCHES | dict(num_hidden_layers=2) | dict(num_labels=3, qkv_bias=False, hidden_act="relu"),
         dict(target_modules=["o_proj", "fc1"], modules_to_save=["classifier"], use_dora=True),
     ),
-    "deit": (
-        transformers.DeiTModel,
-        transformers.DeiTConfig(**PATCHES),
-        dict(target_modules=["k_proj", "fc2", "projection"], use_dora=True),
-    ),
+    "deit": ("DeiTModel", PATCHES, dict(target_modules=["k_proj", "fc2", "projection"], use_dora=True)),
     "deitTaught": (
-        transformers.DeiTForImageClassificationWithTeacher,
-        transformers.DeiTConfig(**PATCHES, num_labels=3),
+        "DeiTForImageClassificationWithTeacher",
+        PATCHES | dict(num_labels=3),
         dict(target_modules=["v_proj"], modules_to_save=["cls_classifier", "distillation_classifier"]),
     ),
 }
@@ -735,128 +614,116 @@ CLIP_TEXTS |= dict(max_position_embeddings=9, projection_dim=5, pad_token_id=0, 
 SIGLIP = dict(text_config=CLIP_TEXTS, vision_config=PATCHES)
 CLIP = dict(text_config=CLIP_TEXTS, vision_config=PATCHES | dict(projection_dim=5), projection_dim=5)
 PICTURES |= {
-    "dinov2": (transformers.Dinov2Model, transformers.Dinov2Config(**DINO), ["v_proj", "fc1", "projection"]),
+    "dinov2": ("Dinov2Model", DINO, ["v_proj", "fc1", "projection"]),
     "dinov2Classes": (
-        transformers.Dinov2ForImageClassification,
-        transformers.Dinov2Config(**DINO, use_swiglu_ffn=True, use_mask_token=False, num_labels=3),
+        "Dinov2ForImageClassification",
+        DINO | dict(use_swiglu_ffn=True, use_mask_token=False, num_labels=3),
         dict(target_modules=["gate_proj", "down_proj"], modules_to_save=["classifier"], use_dora=True),
     ),
     "dinov2Registers": (
-        transformers.Dinov2WithRegistersModel,
-        transformers.Dinov2WithRegistersConfig(**DINO, use_swiglu_ffn=True, num_register_tokens=2),
+        "Dinov2WithRegistersModel",
+        DINO | dict(use_swiglu_ffn=True, num_register_tokens=2),
         dict(target_modules=["q_proj", "up_proj"], use_dora=True),
     ),
     "dinov2RegistersClasses": (
-        transformers.Dinov2WithRegistersForImageClassification,
-        transformers.Dinov2WithRegistersConfig(**DINO, num_labels=3),
+        "Dinov2WithRegistersForImageClassification",
+        DINO | dict(num_labels=3),
         dict(target_modules=["o_proj"], modules_to_save=["classifier"]),
     ),
-    "siglip": (transformers.SiglipVisionModel, transformers.SiglipVisionConfig(**PATCHES), ["q_proj", "patch_embedding"]),
-    "siglipPooled": (transformers.SiglipVisionModel, transformers.SiglipVisionConfig(**PATCHES), ["v_proj", "fc1"]),
+    "siglip": ("SiglipVisionModel", PATCHES, ["q_proj", "patch_embedding"]),
+    "siglipPooled": ("SiglipVisionModel", PATCHES, ["v_proj", "fc1"]),
     "siglipClasses": (
-        transformers.SiglipForImageClassification,
-        transformers.SiglipConfig(**SIGLIP, num_labels=3),
+        "SiglipForImageClassification",
+        SIGLIP | dict(num_labels=3),
         # The model has a head that it does not compute with, with a layer `fc2` too.
         dict(target_modules=["k_proj", "layers.0.mlp.fc2"], modules_to_save=["classifier"], use_dora=True),
     ),
-    "clipVision": (
-        transformers.CLIPVisionModel,
-        transformers.CLIPVisionConfig(**PATCHES),
-        dict(target_modules=["out_proj", "patch_embedding"], use_dora=True),
-    ),
-    "clipVisionPooled": (transformers.CLIPVisionModel, transformers.CLIPVisionConfig(**PATCHES), ["fc2"]),
+    "clipVision": ("CLIPVisionModel", PATCHES, dict(target_modules=["out_proj", "patch_embedding"], use_dora=True)),
+    "clipVisionPooled": ("CLIPVisionModel", PATCHES, ["fc2"]),
     "clipVisionProjection": (
-        transformers.CLIPVisionModelWithProjection,
-        transformers.CLIPVisionConfig(**PATCHES, projection_dim=5),
+        "CLIPVisionModelWithProjection",
+        PATCHES | dict(projection_dim=5),
         ["q_proj", "visual_projection"],
     ),
     "clipClasses": (
-        transformers.CLIPForImageClassification,
-        transformers.CLIPConfig(**CLIP, num_labels=3),
+        "CLIPForImageClassification",
+        CLIP | dict(num_labels=3),
         dict(target_modules=["v_proj"], modules_to_save=["classifier"]),
     ),
 }
 RESNET = dict(embedding_size=4, hidden_sizes=[12, 16], depths=[1, 2])
 FEATURES = {
-    "resnet": (
-        transformers.ResNetModel,
-        transformers.ResNetConfig(**RESNET, hidden_act="gelu"),
-        dict(target_modules=["convolution"]),
-    ),
+    "resnet": ("ResNetModel", RESNET | dict(hidden_act="gelu"), dict(target_modules=["convolution"])),
     "resnetPooled": (
-        transformers.ResNetModel,
-        transformers.ResNetConfig(**RESNET, downsample_in_bottleneck=True, downsample_in_first_stage=True),
+        "ResNetModel",
+        RESNET | dict(downsample_in_bottleneck=True, downsample_in_first_stage=True),
         dict(target_modules=["layer.1.convolution"], use_dora=True),
     ),
     "resnetClasses": (
-        transformers.ResNetForImageClassification,
-        transformers.ResNetConfig(**RESNET, layer_type="basic", num_labels=3),
+        "ResNetForImageClassification",
+        RESNET | dict(layer_type="basic", num_labels=3),
         dict(target_modules=["layer.0.convolution"], modules_to_save=["classifier.1"]),
     ),
 }
 CONVNEXT = dict(hidden_sizes=[4, 6], depths=[1, 2], patch_size=2)
 FEATURES |= {
     "convnext": (
-        transformers.ConvNextModel,
-        transformers.ConvNextConfig(**CONVNEXT, num_stages=2, hidden_act="relu"),
+        "ConvNextModel",
+        CONVNEXT | dict(num_stages=2, hidden_act="relu"),
         ["pwconv1", "downsampling_layer.1", "patch_embeddings"],
     ),
     "convnextClasses": (
-        transformers.ConvNextForImageClassification,
-        transformers.ConvNextConfig(**CONVNEXT, num_stages=2, num_labels=3, layer_scale_init_value=0.0),
+        "ConvNextForImageClassification",
+        CONVNEXT | dict(num_stages=2, num_labels=3, layer_scale_init_value=0.0),
         dict(target_modules=["pwconv2"], modules_to_save=["classifier"], use_dora=True),
     ),
-    "convnextV2Pooled": (
-        transformers.ConvNextV2Model,
-        transformers.ConvNextV2Config(**CONVNEXT, num_stages=2, hidden_act="silu"),
-        ["pwconv1"],
-    ),
+    "convnextV2Pooled": ("ConvNextV2Model", CONVNEXT | dict(num_stages=2, hidden_act="silu"), ["pwconv1"]),
     "convnextV2Classes": (
-        transformers.ConvNextV2ForImageClassification,
-        transformers.ConvNextV2Config(**CONVNEXT, num_stages=2, num_labels=3),
+        "ConvNextV2ForImageClassification",
+        CONVNEXT | dict(num_stages=2, num_labels=3),
         dict(target_modules=["pwconv2", "downsampling_layer.1"], modules_to_save=["classifier"]),
     ),
     "dinov3ConvNext": (
-        transformers.DINOv3ConvNextModel,
-        transformers.DINOv3ConvNextConfig(hidden_sizes=[4, 6], depths=[1, 2]),
+        "DINOv3ConvNextModel",
+        dict(hidden_sizes=[4, 6], depths=[1, 2]),
         ["pointwise_conv1", "stages.0.downsample_layers.0"],
     ),
 }
 SWIN = dict(embed_dim=6, depths=[2, 2], num_heads=[1, 2], window_size=2, mlp_ratio=1.5, patch_size=2, image_size=9)
 FEATURES |= {
-    "swin": (transformers.SwinModel, transformers.SwinConfig(**SWIN), ["q_proj", "reduction", "projection"]),
+    "swin": ("SwinModel", SWIN, ["q_proj", "reduction", "projection"]),
     "swinClasses": (
-        transformers.SwinForImageClassification,
-        transformers.SwinConfig(**SWIN, qkv_bias=False, num_labels=3, hidden_act="silu"),
+        "SwinForImageClassification",
+        SWIN | dict(qkv_bias=False, num_labels=3, hidden_act="silu"),
         dict(target_modules=["v_proj", "fc1"], modules_to_save=["classifier"], use_dora=True),
     ),
-    "swinV2Pooled": (transformers.Swinv2Model, transformers.Swinv2Config(**SWIN), ["query", "key", "output.dense"]),
+    "swinV2Pooled": ("Swinv2Model", SWIN, ["query", "key", "output.dense"]),
     "swinV2Classes": (
-        transformers.Swinv2ForImageClassification,
-        transformers.Swinv2Config(**SWIN, pretrained_window_sizes=[3, 2], num_labels=3),
+        "Swinv2ForImageClassification",
+        SWIN | dict(pretrained_window_sizes=[3, 2], num_labels=3),
         dict(target_modules=["value", "reduction"], modules_to_save=["classifier"], use_dora=True),
     ),
     "swinV2AllLinear": (
-        transformers.Swinv2ForImageClassification,
-        transformers.Swinv2Config(**SWIN | dict(num_heads=[2, 3]), num_labels=3),
+        "Swinv2ForImageClassification",
+        SWIN | dict(num_heads=[2, 3]) | dict(num_labels=3),
         dict(target_modules="all-linear", task_type="SEQ_CLS", r=2, lora_alpha=4),
     ),
     "swinV2BiasDoRA": (
-        transformers.Swinv2Model,
-        transformers.Swinv2Config(**SWIN | dict(num_heads=[2, 3])),
+        "Swinv2Model",
+        SWIN | dict(num_heads=[2, 3]),
         dict(target_modules=["continuous_position_bias_mlp.2"], use_dora=True, r=2),
     ),
 }
 MOBILENET = dict(depth_multiplier=0.05, min_depth=3, depth_divisible_by=3, expand_ratio=1.5)
 FEATURES |= {
     "mobilenetV2": (
-        transformers.MobileNetV2Model,
-        transformers.MobileNetV2Config(**MOBILENET, finegrained_output=False, tf_padding=False, first_layer_is_expansion=False),
+        "MobileNetV2Model",
+        MOBILENET | dict(finegrained_output=False, tf_padding=False, first_layer_is_expansion=False),
         ["first_conv.convolution", "1.reduce_1x1.convolution", "conv_1x1.convolution"],
     ),
     "mobilenetV2Classes": (
-        transformers.MobileNetV2ForImageClassification,
-        transformers.MobileNetV2Config(**MOBILENET, finegrained_output=False, num_labels=3),
+        "MobileNetV2ForImageClassification",
+        MOBILENET | dict(finegrained_output=False, num_labels=3),
         # PyTorch's class looks up the stride of convolutions that it pads, which adapted ones of PEFT do not have.
         ["classifier"],
     ),
@@ -876,18 +743,18 @@ EFFICIENTNET = dict(
 )
 FEATURES |= {
     "efficientnet": (
-        transformers.EfficientNetModel,
-        transformers.EfficientNetConfig(**EFFICIENTNET, depthwise_padding=[2]),
+        "EfficientNetModel",
+        EFFICIENTNET | dict(depthwise_padding=[2]),
         ["embeddings.convolution", "expand_conv", "squeeze_excite.expand", "top_conv"],
     ),
     "efficientnetPooled": (
-        transformers.EfficientNetModel,
-        transformers.EfficientNetConfig(**EFFICIENTNET, pooling_type="max", hidden_act="relu"),
+        "EfficientNetModel",
+        EFFICIENTNET | dict(pooling_type="max", hidden_act="relu"),
         dict(target_modules=["project_conv"], use_dora=True),
     ),
     "efficientnetClasses": (
-        transformers.EfficientNetForImageClassification,
-        transformers.EfficientNetConfig(**EFFICIENTNET, num_labels=3),
+        "EfficientNetForImageClassification",
+        EFFICIENTNET | dict(num_labels=3),
         dict(target_modules=["project_conv", "squeeze_excite.reduce"], modules_to_save=["classifier"]),
     ),
 }
@@ -904,31 +771,38 @@ SEGFORMER = dict(
 )
 FEATURES |= {
     "segformer": (
-        transformers.SegformerModel,
-        transformers.SegformerConfig(**SEGFORMER),
+        "SegformerModel",
+        SEGFORMER,
         ["q_proj", "v_proj", "sequence_reduction.sequence_reduction", "patch_embeddings.proj"],
     ),
     "segformerClasses": (
-        transformers.SegformerForImageClassification,
-        transformers.SegformerConfig(**SEGFORMER, reshape_last_stage=False, hidden_act="relu", num_labels=3),
+        "SegformerForImageClassification",
+        SEGFORMER | dict(reshape_last_stage=False, hidden_act="relu", num_labels=3),
         dict(target_modules=["k_proj", "fc1"], modules_to_save=["classifier"], use_dora=True),
     ),
     "segformerPositions": (
-        transformers.SegformerForSemanticSegmentation,
-        transformers.SegformerConfig(**SEGFORMER, num_labels=3),
-        dict(target_modules=["o_proj", "linear_projections.0.proj", "linear_projections.1.proj", "linear_fuse"], modules_to_save=["classifier"]),
+        "SegformerForSemanticSegmentation",
+        SEGFORMER | dict(num_labels=3),
+        dict(
+            target_modules=["o_proj", "linear_projections.0.proj", "linear_projections.1.proj", "linear_fuse"],
+            modules_to_save=["classifier"],
+        ),
     ),
 }
 MOBILEVIT = dict(hidden_sizes=[4, 6, 4], neck_hidden_sizes=[3, 3, 4, 3, 3, 3, 5], num_attention_heads=2, expand_ratio=0.5)
 FEATURES |= {
     "mobilevit": (
-        transformers.MobileViTModel,
-        transformers.MobileViTConfig(**MOBILEVIT, mlp_ratio=1.5),
-        ["encoder.layer.2.transformer.layer.1.attention.attention.query", "layer.3.conv_kxk.convolution", "4.conv_projection.convolution"],
+        "MobileViTModel",
+        MOBILEVIT | dict(mlp_ratio=1.5),
+        [
+            "encoder.layer.2.transformer.layer.1.attention.attention.query",
+            "layer.3.conv_kxk.convolution",
+            "4.conv_projection.convolution",
+        ],
     ),
     "mobilevitClasses": (
-        transformers.MobileViTForImageClassification,
-        transformers.MobileViTConfig(**MOBILEVIT, qkv_bias=False, hidden_act="gelu", num_labels=3),
+        "MobileViTForImageClassification",
+        MOBILEVIT | dict(qkv_bias=False, hidden_act="gelu", num_labels=3),
         dict(target_modules=["value", "2.intermediate.dense"], modules_to_save=["classifier"], use_dora=True),
     ),
 }
@@ -936,45 +810,45 @@ PICTURES |= FEATURES
 DINOV3 = PATCHES | dict(num_hidden_layers=2)
 PICTURES |= {
     "dinov3": (
-        transformers.DINOv3ViTModel,
-        transformers.DINOv3ViTConfig(**DINOV3, num_register_tokens=2, rope_theta=20.0),
+        "DINOv3ViTModel",
+        DINOV3 | dict(num_register_tokens=2, rope_theta=20.0),
         ["q_proj", "v_proj", "up_proj", "patch_embeddings"],
     ),
     "dinov3Pooled": (
-        transformers.DINOv3ViTModel,
-        transformers.DINOv3ViTConfig(**DINOV3, use_gated_mlp=True, hidden_act="silu", key_bias=True, proj_bias=False, num_register_tokens=1),
+        "DINOv3ViTModel",
+        DINOV3 | dict(use_gated_mlp=True, hidden_act="silu", key_bias=True, proj_bias=False, num_register_tokens=1),
         dict(target_modules=["k_proj", "gate_proj"], use_dora=True),
     ),
 }
 BEIT = PATCHES | dict(num_hidden_layers=2)
 PICTURES |= {
     "beit": (
-        transformers.BeitModel,
-        transformers.BeitConfig(**BEIT, use_shared_relative_position_bias=True, use_absolute_position_embeddings=True, use_mean_pooling=False),
+        "BeitModel",
+        BEIT | dict(use_shared_relative_position_bias=True, use_absolute_position_embeddings=True, use_mean_pooling=False),
         ["q_proj", "k_proj", "projection"],
     ),
     "beitPooled": (
-        transformers.BeitModel,
-        transformers.BeitConfig(**BEIT, use_relative_position_bias=True, use_shared_relative_position_bias=True, use_mask_token=True),
+        "BeitModel",
+        BEIT | dict(use_relative_position_bias=True, use_shared_relative_position_bias=True, use_mask_token=True),
         ["v_proj", "fc1"],
     ),
     "beitClasses": (
-        transformers.BeitForImageClassification,
-        transformers.BeitConfig(**BEIT, use_relative_position_bias=True, layer_scale_init_value=0.0, hidden_act="relu", num_labels=3),
+        "BeitForImageClassification",
+        BEIT | dict(use_relative_position_bias=True, layer_scale_init_value=0.0, hidden_act="relu", num_labels=3),
         dict(target_modules=["o_proj", "fc2"], modules_to_save=["classifier"], use_dora=True),
     ),
 }
 NAFLEX = {key: value for key, value in PATCHES.items() if key != "image_size"} | dict(num_patches=9)
 PICTURES |= {
-    "siglip2": (transformers.Siglip2VisionModel, transformers.Siglip2VisionConfig(**NAFLEX), ["q_proj", "patch_embedding"]),
+    "siglip2": ("Siglip2VisionModel", NAFLEX, ["q_proj", "patch_embedding"]),
     "siglip2Pooled": (
-        transformers.Siglip2VisionModel,
-        transformers.Siglip2VisionConfig(**NAFLEX | dict(num_patches=25, hidden_act="relu")),
+        "Siglip2VisionModel",
+        NAFLEX | dict(num_patches=25, hidden_act="relu"),
         dict(target_modules=["v_proj", "fc1"], modules_to_save=["position_embedding"]),
     ),
     "siglip2Classes": (
-        transformers.Siglip2ForImageClassification,
-        transformers.Siglip2Config(text_config=CLIP_TEXTS, vision_config=NAFLEX | dict(num_hidden_layers=2), num_labels=3),
+        "Siglip2ForImageClassification",
+        dict(text_config=CLIP_TEXTS, vision_config=NAFLEX | dict(num_hidden_layers=2), num_labels=3),
         dict(target_modules=["k_proj", "layers.0.mlp.fc2"], modules_to_save=["classifier"], use_dora=True),
     ),
 }
@@ -982,36 +856,28 @@ MODELS |= PICTURES
 SIGLIP_TEXTS = {key: value for key, value in CLIP_TEXTS.items() if key != "projection_dim"}
 PAIRS = ["clipPairs", "siglipPairs", "siglip2Pairs"]
 MODELS |= {
-    "siglipText": (transformers.SiglipTextModel, transformers.SiglipTextConfig(**SIGLIP_TEXTS), ["k_proj", "fc2"]),
+    "siglipText": ("SiglipTextModel", SIGLIP_TEXTS, ["k_proj", "fc2"]),
     "siglipTextPooled": (
-        transformers.SiglipTextModel,
-        transformers.SiglipTextConfig(**SIGLIP_TEXTS | dict(projection_size=5)),
+        "SiglipTextModel",
+        SIGLIP_TEXTS | dict(projection_size=5),
         dict(target_modules=["q_proj", "head"], use_dora=True),
     ),
     "siglipPairs": (
-        transformers.SiglipModel,
-        transformers.SiglipConfig(text_config=SIGLIP_TEXTS, vision_config=PATCHES),
+        "SiglipModel",
+        dict(text_config=SIGLIP_TEXTS, vision_config=PATCHES),
         dict(target_modules=["v_proj", "layers.0.mlp.fc1", "head.mlp.fc2"], modules_to_save=["text_model.head"]),
     ),
     "siglip2Pairs": (
-        transformers.Siglip2Model,
-        transformers.Siglip2Config(text_config=SIGLIP_TEXTS, vision_config=NAFLEX),
+        "Siglip2Model",
+        dict(text_config=SIGLIP_TEXTS, vision_config=NAFLEX),
         dict(target_modules=["self_attn.out_proj", "layers.0.mlp.fc1", "token_embedding"], modules_to_save=["text_model.head"]),
     ),
-    "clipText": (transformers.CLIPTextModel, transformers.CLIPTextConfig(**CLIP_TEXTS), ["q_proj", "token_embedding"]),
-    "clipTextPooled": (
-        transformers.CLIPTextModel,
-        transformers.CLIPTextConfig(**CLIP_TEXTS | dict(eos_token_id=2)),
-        dict(target_modules=["fc1"], use_dora=True),
-    ),
-    "clipTextProjection": (
-        transformers.CLIPTextModelWithProjection,
-        transformers.CLIPTextConfig(**CLIP_TEXTS),
-        ["v_proj", "text_projection"],
-    ),
+    "clipText": ("CLIPTextModel", CLIP_TEXTS, ["q_proj", "token_embedding"]),
+    "clipTextPooled": ("CLIPTextModel", CLIP_TEXTS | dict(eos_token_id=2), dict(target_modules=["fc1"], use_dora=True)),
+    "clipTextProjection": ("CLIPTextModelWithProjection", CLIP_TEXTS, ["v_proj", "text_projection"]),
     "clipPairs": (
-        transformers.CLIPModel,
-        transformers.CLIPConfig(**CLIP),
+        "CLIPModel",
+        CLIP,
         dict(target_modules=["q_proj", "fc1", "visual_projection"], modules_to_save=["text_projection"]),
     ),
 }
@@ -1034,19 +900,15 @@ WHISPER = dict(
 )
 # Models that hear.
 SOUNDS = {
-    "whisper": (
-        transformers.WhisperModel,
-        transformers.WhisperConfig(**WHISPER),
-        ["encoder_attn.k_proj", "self_attn.q_proj", "fc1"],
-    ),
+    "whisper": ("WhisperModel", WHISPER, ["encoder_attn.k_proj", "self_attn.q_proj", "fc1"]),
     "whisperTiedText": (
-        transformers.WhisperForConditionalGeneration,
-        transformers.WhisperConfig(**WHISPER | dict(activation_function="gelu_new")),
+        "WhisperForConditionalGeneration",
+        WHISPER | dict(activation_function="gelu_new"),
         ["proj_out", "embed_tokens", "encoder_attn.v_proj", "out_proj"],
     ),
     "whisperClasses": (
-        transformers.WhisperForAudioClassification,
-        transformers.WhisperConfig(**WHISPER | dict(encoder_layers=2), classifier_proj_size=4, num_labels=3),
+        "WhisperForAudioClassification",
+        WHISPER | dict(encoder_layers=2) | dict(classifier_proj_size=4, num_labels=3),
         dict(target_modules=["v_proj", "fc2", "projector"], modules_to_save=["classifier"], use_dora=True),
     ),
 }
@@ -1062,11 +924,11 @@ AST = dict(
     num_mel_bins=8,
 )
 SOUNDS |= {
-    "ast": (transformers.ASTModel, transformers.ASTConfig(**AST, qkv_bias=False), ["q_proj", "fc1", "projection"]),
-    "astPooled": (transformers.ASTModel, transformers.ASTConfig(**AST | dict(frequency_stride=3)), ["k_proj", "o_proj"]),
+    "ast": ("ASTModel", AST | dict(qkv_bias=False), ["q_proj", "fc1", "projection"]),
+    "astPooled": ("ASTModel", AST | dict(frequency_stride=3), ["k_proj", "o_proj"]),
     "astClasses": (
-        transformers.ASTForAudioClassification,
-        transformers.ASTConfig(**AST | dict(time_stride=4, num_hidden_layers=1), num_labels=3, hidden_act="relu"),
+        "ASTForAudioClassification",
+        AST | dict(time_stride=4, num_hidden_layers=1) | dict(num_labels=3, hidden_act="relu"),
         dict(target_modules=["v_proj", "fc2"], modules_to_save=["classifier"], use_dora=True),
     ),
 }
@@ -1085,32 +947,24 @@ WAV2VEC2 = dict(
 )
 STABLE = dict(feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True)
 SOUNDS |= {
-    "wav2vec2": (transformers.Wav2Vec2Model, transformers.Wav2Vec2Config(**WAV2VEC2), ["q_proj", "intermediate_dense"]),
+    "wav2vec2": ("Wav2Vec2Model", WAV2VEC2, ["q_proj", "intermediate_dense"]),
     "wav2vec2CTC": (
-        transformers.Wav2Vec2ForCTC,
-        transformers.Wav2Vec2Config(**WAV2VEC2 | STABLE | dict(num_conv_pos_embeddings=5, num_hidden_layers=2)),
+        "Wav2Vec2ForCTC",
+        WAV2VEC2 | STABLE | dict(num_conv_pos_embeddings=5, num_hidden_layers=2),
         dict(target_modules=["v_proj", "feature_projection.projection", "conv_layers.2.conv"], modules_to_save=["lm_head"]),
     ),
     "wav2vec2Classes": (
-        transformers.Wav2Vec2ForSequenceClassification,
-        transformers.Wav2Vec2Config(**WAV2VEC2, num_labels=3, feat_extract_activation="gelu_new"),
+        "Wav2Vec2ForSequenceClassification",
+        WAV2VEC2 | dict(num_labels=3, feat_extract_activation="gelu_new"),
         dict(target_modules=["k_proj", "projector"], modules_to_save=["classifier"], use_dora=True),
     ),
-    "hubert": (
-        transformers.HubertModel,
-        transformers.HubertConfig(**WAV2VEC2, feat_proj_layer_norm=False),
-        ["out_proj", "output_dense", "conv_layers.1.conv"],
-    ),
+    "hubert": ("HubertModel", WAV2VEC2 | dict(feat_proj_layer_norm=False), ["out_proj", "output_dense", "conv_layers.1.conv"]),
     "hubertCTC": (
-        transformers.HubertForCTC,
-        transformers.HubertConfig(**WAV2VEC2 | STABLE, hidden_act="relu"),
+        "HubertForCTC",
+        WAV2VEC2 | STABLE | dict(hidden_act="relu"),
         dict(target_modules=["q_proj", "lm_head"], use_dora=True),
     ),
-    "hubertClasses": (
-        transformers.HubertForSequenceClassification,
-        transformers.HubertConfig(**WAV2VEC2, num_labels=2),
-        ["v_proj", "projector"],
-    ),
+    "hubertClasses": ("HubertForSequenceClassification", WAV2VEC2 | dict(num_labels=2), ["v_proj", "projector"]),
 }
 MODELS |= SOUNDS
 # Their models interpolate positions only if they are asked to.
@@ -1297,9 +1151,10 @@ def write(folder, name, model_class, config, targets):
 
 def main():
     folder = Path(sys.argv[1])
-    for name, (model_class, config, targets) in MODELS.items():
+    for name, (class_name, settings, targets) in MODELS.items():
         if len(sys.argv) == 2 or name in sys.argv[2:]:
-            write(folder, name, model_class, config, targets)
+            model_class = getattr(transformers, class_name, None) or getattr(new_impl, class_name)
+            write(folder, name, model_class, model_class.config_class(**settings), targets)
             print(name)
 
 
