@@ -1,7 +1,8 @@
 // Runs tests of some kinds, and first what they need: `npm test` runs those of `unit`, `npm run test:all` all of them,
 // `tsx scripts/test.ts backends` the suite on all backends, and `tsx scripts/test.ts rest` all but those.
 //
-// Beside `unit` run types, lint and format; before the others the build. What follows the group goes to Jest.
+// Beside `unit` run types, lint and format; before the others the build. What follows the group goes to Jest: options, such
+// as `--shard=1/3`, and paths.
 
 import {spawn} from 'node:child_process';
 import {argv, exit} from 'node:process';
@@ -56,7 +57,9 @@ async function checks(): Promise<number> {
 
 const [group = '', ...args] = argv.slice(2);
 const kinds = GROUPS[group]!;
-const jest = ['jest', '--selectProjects', ...kinds, '--', ...args.map(argument => JSON.stringify(argument))].join(' ');
+const isOption = (argument: string) => argument.startsWith('--');
+const paths = args.filter(argument => !isOption(argument)).map(path => JSON.stringify(path));
+const jest = ['jest', ...args.filter(isOption), '--selectProjects', ...kinds, '--', ...paths].join(' ');
 const commands = [...(kinds.includes('built') ? ['npm run --silent build'] : []), jest];
 const [failure, code] = await Promise.all([kinds.includes('unit') ? checks() : 0, inOrder(commands, true)]);
 if (kinds.includes('backends')) {
