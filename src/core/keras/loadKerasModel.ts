@@ -17,7 +17,7 @@ import {type LayerEntry} from '../../platform/tfjs/configs';
 import {keepingNames} from '../../platform/tfjs/keepingNames';
 import {withoutResidue} from '../../platform/tfjs/engine';
 import {withWeightLimit} from '../../platform/tfjs/weightLimit';
-import {isJson, someInside} from './json';
+import {camelCase, isJson, type Json, someInside} from './json';
 import {callFaults, type CalledLayer} from './openCalls';
 import {type KerasFile, recognize} from './recognize';
 import {readTopology} from './topology';
@@ -77,21 +77,40 @@ export async function loadKerasModel(
 /** Entries of a topology that would make tfjs's own loader wait forever, one line each. */
 function endlessFaults(topology: unknown): string[] {
   const faults: string[] = [];
-  someInside(topology, ({layers}) => {
+  someInside(topology, fields => {
+    const {layers} = inCamelCase(fields);
     const called = (Array.isArray(layers) ? layers : []).filter(isJson).flatMap(entry => {
-      const {class_name: className, name, inbound_nodes: nodes} = entry;
-      const inboundNodes = Array.isArray(nodes)
-        ? nodes.filter(node => Array.isArray(node) && node.every(Array.isArray))
-        : [];
-      if (Array.isArray(nodes) && typeof name !== 'string') {
+      const {className, name, inboundNodes} = inCamelCase(entry);
+      if (!Array.isArray(inboundNodes)) {
+        return [];
+      }
+      if (typeof name !== 'string') {
         faults.push(`A layer ${brief(className)} has no name, so the file cannot refer to it.`);
       }
-      return Array.isArray(nodes) ? [{className, name, inboundNodes} as CalledLayer] : [];
+      const calls: unknown[] = inboundNodes;
+      const malformed = calls.filter(node => !isListOfLists(node));
+      faults.push(
+        ...malformed.map(node => `${label({className, name})} is called with ${brief(node)}, which is no call.`),
+      );
+      return [{className, name, inboundNodes: calls.filter(isListOfLists)} as CalledLayer];
     });
-    faults.push(...callFaults(called, ({className, name}) => `"${name}" (${className})`));
+    faults.push(...callFaults(called, label));
     return false;
   });
   return faults;
+}
+
+function label({className, name}: Pick<Json, 'className' | 'name'>): string {
+  return `"${String(name)}" (${String(className)})`;
+}
+
+function isListOfLists(value: unknown): value is CalledLayer['inboundNodes'][number] {
+  return Array.isArray(value) && value.every(Array.isArray);
+}
+
+/** The fields of an object as tfjs reads them, whichever way the file spells them. */
+function inCamelCase(fields: Json): Json {
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [camelCase(name), value]));
 }
 
 function build({root: topology, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): tf.LayersModel {

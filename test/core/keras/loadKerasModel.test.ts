@@ -257,6 +257,24 @@ describe('a file that does not fit', () => {
       '[["nobody",0',
       '"head" (Dense) is called with [["nobody",0,0,{}]], which no layer',
     ],
+    [
+      'no such layer, and keys in camel case',
+      '"inbound_nodes":[[["body",0',
+      '"inboundNodes":[[["nobody",0',
+      '"head" (Dense) is called with [["nobody",0,0,{}]], which no layer',
+    ],
+    [
+      'text for a tensor of a call',
+      '[["body",0,0,{}]]',
+      '["tfx"]',
+      '"head" (Dense) is called with ["tfx"], which is no call.',
+    ],
+    [
+      'a call that is partly of no lists',
+      '[["body",0,0,{}]]',
+      '[["nobody",0,0,{}],5]',
+      '"head" (Dense) is called with [["nobody",0,0,{}],5], which is no call.',
+    ],
   ])('is of tfjs, and would keep it waiting without end: %s', async (_, found, instead, message) => {
     const dense = (name: string, from: string) => ({
       name,

@@ -287,6 +287,22 @@ describe('an adapter of PEFT', () => {
     await expect(read).rejects.toThrow(message);
   });
 
+  test.each([
+    ['inputs', [8, 3], [5, 8]],
+    ['outputs', [8, 5], [3, 8]],
+  ])('of PiSSA with more rows than the weight has %s is refused', async (_, a, b) => {
+    const [units, inputs] = [b[0]!, a[1]!];
+    const model = tf.sequential({layers: [tf.layers.dense({units, name: 'fc1', inputShape: [inputs]})]});
+    const factors = (rank: number) => ({
+      'base_model.model.fc1.lora_A.weight': filled([rank, inputs]),
+      'base_model.model.fc1.lora_B.weight': filled([units, rank]),
+    });
+    const {config} = changed({init_lora_weights: 'pissa', r: 8});
+    const read = (rank: number) => loadAdapter({config, weights: encodeSafetensors(factors(rank))}, {model});
+    await expect(read(8)).rejects.toThrow('fc1: A has rank 8, and the config says 3');
+    expect(Object.keys((await read(3)).config.layers)).toEqual(['fc1']);
+  });
+
   test('with more patterns than are worth the time is refused at once', async () => {
     const patterns = Array.from({length: 700}, (_, i) => [`[a]${'a'.repeat(1980)}${i}`, 2]);
     const read = loadAdapter(changed({rank_pattern: Object.fromEntries(patterns)}), {model: smallNetwork().model});
