@@ -1,4 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
+import {compileModel} from 'tfjs-lora';
+import {encodeImages} from 'tfjs-lora/images';
+import {baseFiles} from '../vision/files';
+import {edgeOf, openBase} from '../vision/learn';
 import {loadBase, SIZE} from './src/base';
 import {withNewHead} from './src/learn';
 import type {Picture} from './tasks';
@@ -12,7 +16,7 @@ export interface Base {
   /** The initial weights of the head. */
   freshHead: (seed: number) => tf.Tensor[];
   /** Images as the model takes them. */
-  encode: (pictures: readonly Picture[]) => tf.Tensor4D;
+  encode: (pictures: readonly Picture[]) => Promise<tf.Tensor4D>;
   /** Classes as the loss takes them. */
   labels: (pictures: readonly Picture[]) => tf.Tensor;
   /** Compiles the model, or a piece of it that ends with the head. */
@@ -22,7 +26,10 @@ export interface Base {
 }
 
 /** Base → what opens it with a new head for some number of classes. */
-export const BASES: Readonly<Record<string, (classes: number) => Promise<Base>>> = {MobileNetV2: openMobileNet};
+export const BASES: Readonly<Record<string, (classes: number) => Promise<Base>>> = {
+  MobileNetV2: openMobileNet,
+  DINOv2: openDino,
+};
 
 async function openMobileNet(classes: number): Promise<Base> {
   const [model, head, lastBlock] = [withNewHead(await loadBase(), classes), 'classes', 16];
@@ -38,15 +45,44 @@ async function openMobileNet(classes: number): Promise<Base> {
     },
     encode: pictures => {
       const pixels = pictures.map(picture => picture.pixels(SIZE));
-      return tf.tidy(() =>
+      const images = tf.tidy(() =>
         tf.div<tf.Tensor4D>(tf.stack(pixels.map(values => tf.tensor3d(values, [SIZE, SIZE, 3]))), 255),
       );
+      return Promise.resolve(images);
     },
     labels: pictures => tf.tidy(() => tf.cast(tf.oneHot(labelsOf(pictures), classes), 'float32')),
     compile: (model, optimizer) => model.compile({optimizer, loss: 'categoricalCrossentropy'}),
     targets: firstBlock => {
       const blocks = Array.from({length: lastBlock + 1 - firstBlock}, (_, i) => firstBlock + i);
       return {targets: [new RegExp(`^block_(${blocks.join('|')})_(expand|project)$`), 'Conv_1']};
+    },
+  };
+}
+
+async function openDino(classes: number): Promise<Base> {
+  const files = await baseFiles();
+  const [model, head, lastBlock, edge] = [await openBase(files, classes), 'classifier', 11, edgeOf(files)];
+  return {
+    model,
+    head,
+    freshHead: () =>
+      model
+        .getLayer(head)
+        .getWeights()
+        .map(weight => tf.zerosLike(weight)),
+    encode: pictures => {
+      const images = pictures.map(picture => ({
+        data: Uint8Array.from(picture.pixels(edge)),
+        width: edge,
+        height: edge,
+      }));
+      return encodeImages(model, images);
+    },
+    labels: pictures => tf.cast(labelsOf(pictures), 'float32'),
+    compile: (suffix, optimizer) => compileModel(suffix, {optimizer}),
+    targets: firstBlock => {
+      const blocks = Array.from({length: lastBlock + 1 - firstBlock}, (_, i) => firstBlock + i);
+      return {targets: [new RegExp(`encoder/layer/(${blocks.join('|')})/`)], trainInFull: [head]};
     },
   };
 }

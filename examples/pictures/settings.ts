@@ -37,7 +37,20 @@ const SCREENED: Readonly<Record<string, Setting>> = {
   'from block 12, head 80': {...SETTING, headEpochs: 80},
 };
 
+/** The recipe for a vision transformer, until one thing is changed after the other. */
+const VISION: Setting = {...SETTING, firstBlock: 8, rate: 3e-4};
+
+const VISION_SCREENED: Readonly<Record<string, Setting>> = {
+  'from block 8, rate 3e-4': VISION,
+  'from block 8, rate 1e-3': {...VISION, rate: 1e-3},
+  'from block 8, rate 1e-4': {...VISION, rate: 1e-4},
+  'from block 10': {...VISION, firstBlock: 10},
+  'from block 4': {...VISION, firstBlock: 4},
+};
+
 export const PLANS: readonly Plan[] = [
   {base: 'MobileNetV2', part: 'choose', seeds: [1], settings: SCREENED},
   {base: 'MobileNetV2', part: 'report', seeds: [1, 2, 3, 4, 5], settings: {'from block 12': SETTING}},
+  {base: 'DINOv2', part: 'choose', seeds: [1], settings: VISION_SCREENED},
+  {base: 'DINOv2', part: 'report', seeds: [1, 2, 3], settings: {'from block 4': VISION_SCREENED['from block 4']!}},
 ];

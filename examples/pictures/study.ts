@@ -88,11 +88,12 @@ async function runTask({base: baseName, seeds, settings}: Plan, name: string, ta
   );
   const body = bodyOf(base, [headOnly(base), ...configs]);
   const images = await task.open();
-  const test = featuresOf(base, body, images.test);
+  const test = await featuresOf(base, body, images.test);
   const truth = images.test.map(({label}) => label);
   for (const {key, settings: some} of missing) {
     const pictures = images.train(key.seed);
-    const material = {train: featuresOf(base, body, pictures), labels: base.labels(pictures), test, truth};
+    const features = await featuresOf(base, body, pictures);
+    const material = {train: features, labels: base.labels(pictures), test, truth};
     await runSeed(base, key, material, Object.fromEntries(some.map(setting => [setting, settings[setting]])));
     tf.dispose([material.train, material.labels]);
   }
@@ -168,10 +169,10 @@ function bodyOf({model: base}: Base, configs: readonly LoRAConfig[]): tf.LayersM
 }
 
 /** The features of images, by the names of the layers. */
-function featuresOf(base: Base, body: tf.LayersModel, pictures: readonly Picture[]): Features {
+async function featuresOf(base: Base, body: tf.LayersModel, pictures: readonly Picture[]): Promise<Features> {
   const parts: tf.Tensor[][] = [];
   for (let i = 0; i < pictures.length; i += TESTED) {
-    const images = base.encode(pictures.slice(i, i + TESTED));
+    const images = await base.encode(pictures.slice(i, i + TESTED));
     parts.push([body.predict(images)].flat());
     images.dispose();
   }
