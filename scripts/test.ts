@@ -2,7 +2,7 @@
 // `tsx scripts/test.ts backends` the suite on all backends, and `tsx scripts/test.ts rest` all but those.
 //
 // Beside `unit` run types, lint and format; before the others the build. What follows the group goes to Jest: options, such
-// as `--shard=1/3`, and paths.
+// as `--shard=1/4`, and paths.
 
 import {spawn} from 'node:child_process';
 import {argv, exit} from 'node:process';

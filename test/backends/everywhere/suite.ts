@@ -74,7 +74,8 @@ function layerCases(backend: string, precision: Precision, site: Place['site']):
   if (backend === 'wasm') {
     return site === 'Node' ? kinds : [...kinds, ...ofKinds(methodCases, FORMS)];
   }
-  return [...kinds, ...methodCases];
+  // TensorFlow compiles nothing for a kind, and methods compute with the operations of its kinds.
+  return [...kinds, ...(backend === 'tensorflow' ? ofKinds(methodCases, EACH_OPERATION) : methodCases)];
 }
 
 /** What is made of operations of tfjs alone, or of programs that other cases run: cells of LSTM and GRU, for instance. */
