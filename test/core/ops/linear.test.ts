@@ -81,8 +81,11 @@ function expected(c: Case): tf.Tensor[] {
 
 async function expectAgreement(backend: string, c: Case): Promise<void> {
   const wanted = await on('cpu', () => expected(c));
+  // The gradient of B sums products of A with the kernel's gradient, which may cancel. Of `cancelling`, cpu gives
+  // −0.028621 and wasm −0.028626, off by half a unit of float32 at the sum of the products' magnitudes.
+  const least = Math.max(0.05, 0.1 * Math.max(...wanted.flat().map(Math.abs)));
   await useBackend(backend);
-  await withoutLeaks(async () => expectGradients(await on(backend, () => actual(c)), wanted));
+  await withoutLeaks(async () => expectGradients(await on(backend, () => actual(c)), wanted, least));
 }
 
 const strength = {
@@ -153,6 +156,18 @@ const dense: Case = {
   activation: 'relu',
 };
 
+/** Its gradient of B is −0.028622, summed of 27 products whose magnitudes add up to 63. */
+const cancelling: Case = {
+  op: conv2dOp({strides: [2, 3], padding: 'same', dilations: [1, 1]}),
+  plain: (x, w) => tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, [2, 3], 'same'),
+  x: [1, 7, 7, 3],
+  kernel: [3, 3, 3, 1],
+  rank: 1,
+  scaling: 1,
+  bias: false,
+  activation: 'elu',
+};
+
 /** Forms of the operation that differ in how they compute. */
 const FORMS: [name: string, form: Case][] = [
   ['a product of few rows', dense],
@@ -165,6 +180,7 @@ const FORMS: [name: string, form: Case][] = [
   ['a product of many rows with a gain', {...dense, x: [11, 5], gain: true}],
   ['a product with few outputs and a gain', {...dense, kernel: [5, 4], gain: true}],
   ['a convolution with a gain', {...conv, gain: true}],
+  ['a convolution whose gradients cancel', cancelling],
 ];
 
 describe.each(BACKENDS)('on %s', backend => {
