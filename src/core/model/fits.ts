@@ -167,7 +167,6 @@ export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f
     return await asTraining(trained, pending === undefined ? f : () => pending.over().then(f));
   } finally {
     versionsAtStart.delete(trained);
-    versionsAtStart.delete(piece);
     starts.delete(piece);
   }
 }

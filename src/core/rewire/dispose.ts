@@ -7,6 +7,7 @@ import {releaseOptimizer} from '../../platform/tfjs/release';
 import {disposeStates} from '../../platform/tfjs/inputs';
 import {containersOf, innermostLayers} from './walk';
 import {isContainer} from '../../platform/tfjs/checkModel';
+import {isDisposed} from '../../platform/tfjs/weights';
 
 /** The adapter that each model disposes of. */
 const adopted = new WeakMap<tf.layers.Layer, Adapter>();
@@ -37,7 +38,8 @@ function disposeAdopted(model: tf.layers.Layer): void {
  * Frees a model, or a layer: each weight once, those of shared and nested layers included, which `model.dispose()`
  * leaves behind. An adapter that was passed to `applyLoRA` is disposed of with the last model that it was applied to,
  * and an optimizer of this library, such as `adam()`, with the last model that was compiled with it. Another optimizer,
- * such as `tf.train.adam()`, is the caller's, unless `compile` made it from a name. A second call does nothing.
+ * such as `tf.train.adam()`, is the caller's, unless `compile` made it from a name. A second call does nothing. After
+ * `model.dispose()`, a call frees what is left.
  *
  * @param model a model or layer.
  * @throws LoRAError `ERR_OPTION` if it is none.
@@ -54,10 +56,14 @@ export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
   const layers = [...innermostLayers(model)];
   layers.filter(isWrapper).forEach(layer => layer.disposePrepared());
   layers.forEach(layer => disposeStates(baseOf(layer)));
-  const variables = new Set(layers.flatMap(({weights}) => weights).map(weight => weight.read()));
+  const weights = layers.flatMap(layer => layer.weights);
+  const variables = new Set(weights.filter(weight => !isDisposed(weight)).map(weight => weight.read()));
   if (isContainer(model)) {
     containersOf(model).forEach(([, layer]) => isContainer(layer) && releaseOptimizer(layer));
-    model.dispose();
+    // tfjs refuses to dispose of a layer twice: of a model, or of one that another model disposed of.
+    if (!weights.some(isDisposed)) {
+      model.dispose();
+    }
   }
   for (const variable of variables) {
     // tfjs would count a variable that is disposed twice against the others that share its buffer.

@@ -161,7 +161,7 @@ function readEntry(value: unknown): TensorEntry | string {
   if (begin === undefined || end === undefined || (offsets as unknown[]).length !== 2 || begin > end) {
     return `its offsets are ${brief(offsets)}, not [begin, end]`;
   }
-  const size = (SIZES[dtype] ?? 0) * (shape.includes(0) ? 0 : shape.reduce((product, axis) => product * axis, 1));
+  const size = (SIZES[dtype] as number) * (shape.includes(0) ? 0 : shape.reduce((product, axis) => product * axis, 1));
   return size === end - begin
     ? {dtype, shape, begin, end}
     : `of shape ${brief(shape)} and type ${dtype} it takes ${size} bytes, and has ${end - begin}`;
@@ -194,7 +194,7 @@ function readNumbers(view: DataView, dtype: string, begin: number, end: number):
   if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
     return null;
   }
-  const data = new Float32Array((end - begin) / (SIZES[dtype] ?? 4));
+  const data = new Float32Array((end - begin) / (SIZES[dtype] as number));
   const bits = new Uint32Array(data.buffer);
   for (let i = 0; i < data.length; i++) {
     if (dtype === 'F32') {

@@ -46,7 +46,7 @@ export function encodeSafetensors(
   }: {dtype?: FloatType; metadata?: Readonly<Record<string, string>>} & FiniteOptions = {},
 ): FileBytes {
   const typeOf = ({data}: NamedValues) => (data instanceof BigInt64Array ? 'I64' : dtype);
-  const sizeOf = (values: NamedValues) => SIZES[typeOf(values)] ?? 4;
+  const sizeOf = (values: NamedValues) => SIZES[typeOf(values)] as number;
   // The widest first, so that each tensor begins at a multiple of its size.
   const entries = Object.entries(tensors).sort(
     ([one, first], [two, second]) => sizeOf(second) - sizeOf(first) || (one < two ? -1 : 1),

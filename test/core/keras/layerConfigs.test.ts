@@ -96,6 +96,13 @@ test.each([['dropout'], ['recurrent_dropout']])('a cell has no %s, which is said
   expect(reading.warnings).toEqual(['L has no dropout in its cells.']);
 });
 
+test('nothing is said of a cell that drops nothing', () => {
+  const reading: Reading = {isKeras3: true, isMasked: false, faults: [], warnings: []};
+  const config = {cell: {class_name: 'GRUCell', config: {dropout: 0}}};
+  readRNN({className: 'RNN', config, otherFields: {}}, 'L', reading);
+  expect(reading.warnings).toEqual([]);
+});
+
 test.each(['keras-2.21-keras-cells', 'keras-3.12-h5-cells'])('%s is adapted, trained, saved and merged', async name => {
   const base = await loadKerasModel(handlerOf(artifactsOf(name)));
   const {inputs} = computedByKeras(name);

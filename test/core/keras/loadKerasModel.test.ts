@@ -123,6 +123,19 @@ describe('a file that does not fit', () => {
     ]);
   });
 
+  test('names operations without a layer where they stand', async () => {
+    const artifacts = artifactsOf('keras-2.13-h5-functions');
+    const {layers} = (artifacts.modelTopology as Topology).model_config.config;
+    layers.find(({config}) => config.name === 'one')!.class_name = 'First';
+    layers.find(({config}) => config.name === 'two')!.class_name = 'Last';
+    Object.assign(layers.find(({config}) => config.name === 'tf.math.multiply')!.config, {function: 'math.erf'});
+    await expectRefused(artifacts, [
+      '"one" (First): tfjs has no such layer, and none is registered.',
+      '"tf.math.multiply" (TFOpLambda) is an operation between tensors or numbers, for which tfjs has no layer.',
+      '"two" (Last): tfjs has no such layer, and none is registered.',
+    ]);
+  });
+
   test('names weights that are missing, too many, or of another shape', async () => {
     const artifacts = artifactsOf('keras-3.15-h5-conv');
     const specs = artifacts.weightSpecs!;

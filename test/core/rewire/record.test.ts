@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, getAdapter, loadAdapter, LoRAError, mergeLoRA, removeLoRA, summarizeLoRA} from 'tfjs-lora';
+import {adam, applyLoRA, getAdapter, loadAdapter, LoRAError, mergeLoRA, removeLoRA, summarizeLoRA} from 'tfjs-lora';
 import {LoRADense} from '../../../src/core/layers/loraDense';
 import {disposeModel, trainableVariables} from '../../../src/core/rewire/dispose';
 import {withoutLeaks} from '../../helpers';
@@ -107,6 +107,29 @@ describe('disposeModel', () => {
       const adapted = applyLoRA(model, {rank: 2});
       [adapted, adapted, model, adapted, model].forEach(disposeModel);
       tf.dispose(inputs);
+    });
+  });
+
+  test.each(ZOO)('frees what tfjs leaves of %s', async (_, make) => {
+    await withoutLeaks(() => {
+      const {model, inputs} = make();
+      const adapted = applyLoRA(model, {rank: 2});
+      for (const each of [adapted, model]) {
+        each.dispose();
+        disposeModel(each);
+      }
+      tf.dispose(inputs);
+    });
+  });
+
+  test('frees a model of which tfjs disposed of a layer with another model', async () => {
+    await withoutLeaks(() => {
+      const body = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [2]})]});
+      const output = tf.layers.dense({units: 1}).apply(body.outputs) as tf.SymbolicTensor;
+      const whole = tf.model({inputs: body.inputs, outputs: output});
+      whole.compile({optimizer: adam(), loss: 'meanSquaredError'});
+      body.dispose();
+      disposeModel(whole);
     });
   });
 

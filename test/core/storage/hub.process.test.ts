@@ -286,6 +286,20 @@ test.each([0, 1])('a list of 16 MiB is read, and one that is longer is as good a
   expect(server.requests.some(request => request.startsWith('HEAD'))).toBe(more === 1);
 });
 
+test('a list is read whose characters arrive byte by byte', async () => {
+  server.push('org/name', {'€.txt': 'a'});
+  const {fetch} = globalThis;
+  jest.spyOn(globalThis, 'fetch').mockImplementation(async (...request) => {
+    const response = await fetch(...request);
+    const bytes = [...new Uint8Array(await response.arrayBuffer())];
+    const body = new ReadableStream<Uint8Array>({
+      pull: controller => (bytes.length > 0 ? controller.enqueue(Uint8Array.of(bytes.shift()!)) : controller.close()),
+    });
+    return new Response(body, response);
+  });
+  expect((await failure(read('hf://org/name/b.txt'))).message).toContain('The closest names: hf://org/name/€.txt.');
+});
+
 test.each([401, 403])('a mirror that refuses the list by %d is not asked for the file', async status => {
   server.push('org/name', {'a.txt': 'a'});
   server.listStatus = status;

@@ -202,12 +202,19 @@ describe('an adapter that does not fit', () => {
         'stray: not a weight of the model',
         'body/first: not in the model',
         'tail: not in the model',
-        'The model has: hidden (Dense), head (Dense).',
       ]) {
         expect(apply).toThrow(line);
       }
+      expect(apply).toThrow(/\nThe model has: hidden \(Dense\), head \(Dense\)\.$/);
     });
     expect(baseWeights(model)).toEqual(before);
+  });
+
+  test('is refused with a layer that it both adapts and trains in full', () => {
+    const adapter = misfit(({config}) => config.trainable.push('head'));
+    expect(() => applyLoRA(mlp().model, adapter)).toThrow(
+      new LoRAError('The adapter does not fit this model:\n  head: both adapted and trained in full in the adapter'),
+    );
   });
 
   test('is refused with numbers of another type, and changes nothing', async () => {

@@ -116,13 +116,14 @@ test('an adapter with a weight that is NaN goes even if the metric is better', a
 });
 
 test.each([
-  [0.95, 0.75],
-  [0.5, 1.875],
-])('of two examples a mean exceeds, with a confidence of %d, %d', async (confidence, atLeast) => {
+  [0.95, 0.75, '95 % confidence the gain is at least 0.75'],
+  [0.5, 1.875, '50 % confidence the gain is at least 1.88'],
+])('of two examples a mean exceeds, with a confidence of %d, %d', async (confidence, atLeast, reason) => {
   const [xs, ys] = [tf.tensor2d([1, 2], [2, 1]), tf.tensor2d([1, 2], [2, 1])];
   // The errors 1 and 4 become 0.25 and 1: means of two draws are 0.75, 1.875 and 3, one to two to one.
   const {gate} = await afterFit(0.5, {validationData: [xs, ys], confidence});
   expect(gate.atLeast).toBeCloseTo(atLeast, 6);
+  expect(gate.reason).toContain(reason);
 });
 
 test('held-out examples are predicted in batches of 32, or of the size that is asked for', async () => {

@@ -123,11 +123,15 @@ describe.each(['wasm', 'wasm without our module'])('on %s', name => {
       optimizer.dispose();
     }));
 
-  test('a saved model goes on with the state of its optimizer', () =>
+  test.each<[string, () => tf.Optimizer]>([
+    ['LoRAAdam', () => adam({learningRate: 0.05})],
+    ['LoRAMomentum', () => sgd({learningRate: 0.05, momentum: 0.9})],
+    ['LoRASGD', () => sgd({learningRate: 0.05})],
+  ])('a saved model goes on with the state of its %s', (className, make) =>
     on(async () => {
       const base = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [4]})]});
       const model = applyLoRA(base, {rank: 2, seed: 1});
-      model.compile({optimizer: adam({learningRate: 0.05}), loss: 'meanSquaredError'});
+      model.compile({optimizer: make(), loss: 'meanSquaredError'});
       const [x, y] = [random<tf.Rank.R2>([8, 4], 1), random<tf.Rank.R2>([8, 3], 2)];
       await model.trainOnBatch(x, y);
       const artifacts: tf.io.ModelArtifacts[] = [];
@@ -137,7 +141,7 @@ describe.each(['wasm', 'wasm without our module'])('on %s', name => {
       });
       await model.save(handler, {includeOptimizer: true});
       const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts[0]!));
-      expect(loaded.optimizer.getClassName()).toBe('tfjs-lora>LoRAAdam');
+      expect(loaded.optimizer.getClassName()).toBe(`tfjs-lora>${className}`);
       const losses = [model, loaded].map(async one => {
         const first = await one.trainOnBatch(x, y);
         return [first, await one.trainOnBatch(x, y)];
@@ -146,7 +150,8 @@ describe.each(['wasm', 'wasm without our module'])('on %s', name => {
       expect(actual).toBeAllClose(expected, {rtol: 1e-5, atol: 1e-7});
       [loaded, model, base].forEach(disposeModel);
       tf.dispose([x, y]);
-    }));
+    }),
+  );
 });
 
 test('slots of another shape are refused before anything is written', async () => {

@@ -171,6 +171,20 @@ describe('on cpu', () => {
       dispose();
     }));
 
+  test('nor does a model of which only a layer is gone, with another model that has it', () =>
+    withoutLeaks(() => {
+      const simple = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
+      const shared = tf.layers.dense({units: 2, inputShape: [2]});
+      const body = tf.sequential({layers: [shared]});
+      const head = tf.layers.dense({units: 1});
+      const whole = tf.model({inputs: body.inputs, outputs: head.apply(body.outputs) as tf.SymbolicTensor});
+      const optimizer = adam();
+      [simple, whole].forEach(model => model.compile({optimizer, loss: LOSS}));
+      body.dispose();
+      disposeModel(simple);
+      head.dispose();
+    }));
+
   test('optimizers around the same one share it', () =>
     withoutLeaks(async () => {
       const {adapted, fit, dispose} = setting();
