@@ -28,7 +28,7 @@ const compile = (options: object) =>
   compileModel(tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [1]})]}), {optimizer: 'sgd', ...options});
 const gate = (options: object) => keepIfBetter({validationData: [ones(), ones()], ...options});
 
-const NOT_NEGATIVE = {inside: [0, 1e-9], outside: [-1e-9]};
+const NOT_NEGATIVE = {inside: [0, 1e-9], outside: [-1e-9, Infinity]};
 const POSITIVE = {inside: [1e-9], outside: [0, -1e-9]};
 const COUNT = {inside: [1, 2], outside: [0, 1.5, -1]};
 const WHOLE = {inside: [0, -3, 2 ** 53 - 1], outside: [0.5, 2 ** 53]};
@@ -69,6 +69,7 @@ test.each<[string, use: (value: number) => unknown, bounds: {inside: number[]; o
   ['share', share => withReplay(batches(), {replay: batches(), share}), {inside: [1e-9, 1 - 1e-9], outside: [0, 1]}],
   ['everyEpochs', everyEpochs => checkpoint(new MemoryHandler(), {everyEpochs}), COUNT],
   ['everySteps', everySteps => checkpoint(new MemoryHandler(), {everySteps}), COUNT],
+  ['keep', keep => checkpoint(() => new MemoryHandler(), {keep}), COUNT],
 ])('%s is taken up to its bounds, and refused beyond them', (name, use, {inside, outside}) => {
   inside.forEach(value => expect(() => use(value)).not.toThrow());
   [...outside, NaN, '1' as never].forEach(value => {
