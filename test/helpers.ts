@@ -105,6 +105,23 @@ export function expectGradients(actual: number[][], expected: number[][], least 
   }
 }
 
+/** An optimizer that keeps the gradients instead of applying them. */
+export class KeptGradients extends tf.SGDOptimizer {
+  readonly values = new Map<string, number[]>();
+
+  /** @param read what is kept of a gradient. Default: its numbers. */
+  constructor(private readonly read: (gradient: tf.Tensor) => number[] = numbers) {
+    super(0);
+  }
+
+  override applyGradients(gradients: Parameters<tf.SGDOptimizer['applyGradients']>[0]): void {
+    const entries: [string, tf.Tensor][] = Array.isArray(gradients)
+      ? gradients.map(({name, tensor}) => [name, tensor])
+      : Object.entries(gradients);
+    entries.forEach(([name, tensor]) => this.values.set(name, this.read(tensor)));
+  }
+}
+
 /** A kernel that ran, as `tf.profile` tells it. */
 export interface KernelRun {
   name: string;

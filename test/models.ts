@@ -134,11 +134,16 @@ export class MemoryHandler implements tf.io.IOHandler {
   }
 }
 
-/** A model after it has been saved and loaded. */
-export async function reloaded(model: tf.LayersModel): Promise<tf.LayersModel> {
+/** What a model saves. */
+export async function artifactsOf(model: tf.LayersModel, config?: tf.io.SaveConfig): Promise<tf.io.ModelArtifacts> {
   const handler = new MemoryHandler();
-  await model.save(handler);
-  return tf.loadLayersModel(handler);
+  await model.save(handler, config);
+  return handler.artifacts;
+}
+
+/** A model after it has been saved and loaded. */
+export async function reloaded(model: tf.LayersModel, config?: tf.io.SaveConfig): Promise<tf.LayersModel> {
+  return tf.loadLayersModel(tf.io.fromMemory(await artifactsOf(model, config)));
 }
 
 const {layers} = tf;

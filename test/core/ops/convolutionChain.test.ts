@@ -5,6 +5,7 @@ import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
 import {depthwiseConv2d} from '../../../src/core/ops/depthwise';
 import {chainModel, CHAINS} from '../../backends/everywhere/chains';
 import {BACKENDS, expectGradients, kernelsOf, numbers, on, random, withoutLeaks} from '../../helpers';
+import {reloaded} from '../../models';
 import {spread} from './spread';
 import '../../../src/backends/backends';
 
@@ -166,19 +167,7 @@ test('a new model still computes what its base computes, bit for bit', async () 
   const model = applyLoRA(base, {rank: 2, targets: ['Conv2D']});
   const x = random<tf.Rank.R4>([2, 9, 8, 3], 5);
   tf.tidy(() => expect(numbers(model.predict(x) as tf.Tensor)).toEqual(numbers(base.predict(x) as tf.Tensor)));
-  const loaded = await tf.loadLayersModel(tf.io.fromMemory(await artifactsOf(model)));
+  const loaded = await reloaded(model);
   gradients(loaded, x);
   tf.tidy(() => expect(numbers(loaded.predict(x) as tf.Tensor)).toEqual(numbers(base.predict(x) as tf.Tensor)));
 });
-
-async function artifactsOf(model: tf.LayersModel): Promise<tf.io.ModelArtifacts> {
-  let artifacts: tf.io.ModelArtifacts | undefined;
-  const modelArtifactsInfo = {dateSaved: new Date(), modelTopologyType: 'JSON' as const};
-  await model.save(
-    tf.io.withSaveHandler(saved => {
-      artifacts = saved;
-      return Promise.resolve({modelArtifactsInfo});
-    }),
-  );
-  return artifacts!;
-}

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, getAdapter, LoRAError, resetOptimizer, setAdapter, sgd} from 'tfjs-lora';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
-import {factorsOf, mlp, stirFactors} from '../../models';
+import {factorsOf, mlp, reloaded, stirFactors} from '../../models';
 
 const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [33]];
 
@@ -134,13 +134,7 @@ describe.each(['wasm', 'wasm without our module'])('on %s', name => {
       model.compile({optimizer: make(), loss: 'meanSquaredError'});
       const [x, y] = [random<tf.Rank.R2>([8, 4], 1), random<tf.Rank.R2>([8, 3], 2)];
       await model.trainOnBatch(x, y);
-      const artifacts: tf.io.ModelArtifacts[] = [];
-      const handler = tf.io.withSaveHandler(saved => {
-        artifacts.push(saved);
-        return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON' as const}});
-      });
-      await model.save(handler, {includeOptimizer: true});
-      const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts[0]!));
+      const loaded = await reloaded(model, {includeOptimizer: true});
       expect(loaded.optimizer.getClassName()).toBe(`tfjs-lora>${className}`);
       const losses = [model, loaded].map(async one => {
         const first = await one.trainOnBatch(x, y);

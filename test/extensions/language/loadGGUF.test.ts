@@ -7,6 +7,7 @@ import {HeaderReader, type MetadataValue} from '../../../src/extensions/language
 import {tokenizerFiles} from '../../../src/extensions/language/gguf/tokenizerFiles';
 import {readerOf} from '../../../src/core/storage/sources';
 import {useBackend, withoutLeaks} from '../../helpers';
+import {reloaded} from '../../models';
 import {drawnTexts} from './drawnTexts';
 import {builtGGUF, type BuiltValue, expectedOf, fileOf, GGUF_NAMES, MORE_GGUF_NAMES} from './ggufFiles';
 import {headerOf} from './ggufHeaders';
@@ -111,14 +112,7 @@ describe('a model of a GGUF file', () => {
     const {model} = await loadGGUF(fileOf('llama'), {gradientCheckpointing: true});
     const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/, /v_proj$/]});
     expect(logitsOf(adapted, ids)).toEqual(logitsOf(model, ids));
-    let artifacts: tf.io.ModelArtifacts | undefined;
-    await adapted.save(
-      tf.io.withSaveHandler(given => {
-        artifacts = given;
-        return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
-      }),
-    );
-    const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts!));
+    const loaded = await reloaded(adapted);
     expect(logitsOf(loaded, ids)).toEqual(logitsOf(model, ids));
     expect(loaded.getUserDefinedMetadata()).toMatchObject({language: {ends: [2, 0]}});
   });

@@ -35,7 +35,7 @@ import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors
 import {sitesOf} from '../../../src/core/rewire/walk';
 import {sequenceLogProbs} from '../../../src/extensions/language/logProbs';
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
-import {numbers, random, withoutLeaks} from '../../helpers';
+import {KeptGradients, numbers, random, withoutLeaks} from '../../helpers';
 import {MemoryHandler, mlp} from '../../models';
 import {fixture} from '../transformers/fixtures';
 import {fileOf} from './ggufFiles';
@@ -95,29 +95,13 @@ async function llama(): Promise<{base: tf.LayersModel; model: tf.LayersModel}> {
 const encode = (model: tf.LayersModel, records: PreferenceRecord[], options: EncodePreferencesOptions = {}) =>
   encodePreferences(model, TOKENIZER, records, {batchSize: 8, seed: SEED, ...options});
 
-/** An optimizer that keeps the gradients instead of applying them. */
-class Gradients extends tf.SGDOptimizer {
-  readonly values = new Map<string, number[]>();
-
-  constructor() {
-    super(0);
-  }
-
-  override applyGradients(gradients: Parameters<tf.SGDOptimizer['applyGradients']>[0]): void {
-    const entries: [string, tf.Tensor][] = Array.isArray(gradients)
-      ? gradients.map(({name, tensor}) => [name, tensor])
-      : Object.entries(gradients);
-    entries.forEach(([name, tensor]) => this.values.set(name, numbers(tf.transpose(tensor))));
-  }
-}
-
 /** Runs a step on one batch, and gives what is logged, with the gradients of the factors by their names in PEFT. */
 async function stepOf(
   model: tf.LayersModel,
   data: tf.data.Dataset<tf.TensorContainer>,
   options: PreferenceMethodOptions & Pick<CompilePreferencesOptions, 'method' | 'metrics'>,
 ): Promise<{logs: Record<string, number>; gradients: Record<string, number[]>}> {
-  const optimizer = new Gradients();
+  const optimizer = new KeptGradients(gradient => numbers(tf.transpose(gradient)));
   compilePreferences(model, {...options, optimizer} as CompilePreferencesOptions);
   const {history} = await model.fitDataset(data, {epochs: 1, verbose: 0});
   const gradients = sitesOf(model).flatMap(({path, layer}) =>

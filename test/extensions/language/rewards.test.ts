@@ -33,7 +33,7 @@ import {answerLogProbs, type JudgedSample, rewardBatch} from '../../../src/exten
 import {drawsOf, sampleAnswers} from '../../../src/extensions/language/rewards/sampleAnswers';
 import {languageParts} from '../../../src/extensions/language/session';
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
-import {numbers, withoutLeaks} from '../../helpers';
+import {KeptGradients, numbers, withoutLeaks} from '../../helpers';
 import {MemoryHandler} from '../../models';
 import {fixture} from '../transformers/fixtures';
 
@@ -131,22 +131,6 @@ function inOrder<T>(valueOf: (weight: tf.LayerVariable) => T, {model, names}: Po
 const projections = (values: readonly number[]) =>
   [0.1, 0.7, 1.9].map(k => values.reduce((sum, value, i) => sum + value * Math.cos(i * k), 0));
 
-/** An optimizer that keeps the gradients instead of applying them. */
-class Gradients extends tf.SGDOptimizer {
-  readonly values = new Map<string, number[]>();
-
-  constructor() {
-    super(0);
-  }
-
-  override applyGradients(gradients: Parameters<tf.SGDOptimizer['applyGradients']>[0]): void {
-    const entries: [string, tf.Tensor][] = Array.isArray(gradients)
-      ? gradients.map(({name, tensor}) => [name, tensor])
-      : Object.entries(gradients);
-    entries.forEach(([name, tensor]) => this.values.set(name, numbers(tf.transpose(tensor))));
-  }
-}
-
 const moved = (row: number, token: number) => 0.4 * Math.sin(1 + 3 * row + 2 * token);
 
 /** The answers of the fixture with what the loss needs, and a model compiled for it. */
@@ -210,7 +194,7 @@ async function fitted(
 
 const largest = (values: readonly number[][]) => Math.max(...values.flat().map(Math.abs));
 
-function expectGradients({values}: Gradients, expected: readonly number[][], of = policy): void {
+function expectGradients({values}: KeptGradients, expected: readonly number[][], of = policy): void {
   const gradients = inOrder(weight => projections(values.get((weight.read() as tf.Variable).name)!), of);
   expect(gradients.flat()).toBeAllClose(expected.flat(), {rtol: 0, atol: 2e-5 * largest(expected)});
 }
@@ -218,7 +202,7 @@ function expectGradients({values}: Gradients, expected: readonly number[][], of 
 /** Compares a case of the fixture with what the library computes. */
 async function expectTRL(name: string, expected: TRLCase, of: Policy): Promise<void> {
   const {settings, ...changes} = settingsOf(name);
-  const optimizer = new Gradients();
+  const optimizer = new KeptGradients(gradient => numbers(tf.transpose(gradient)));
   const samples = await judged({...settings, optimizer}, expected.advantages, changes, of);
   const {history} = await fitted({...settings, optimizer}, samples, {model: of.model});
   const atol = 2e-5;
@@ -287,7 +271,7 @@ describe('TRL', () => {
   test('passes of a part of the answers, and chunks of logits, have the gradients of TRL', async () => {
     const name = 'dapo, 0.1, token, moved';
     const {settings, ...changes} = settingsOf(name);
-    const optimizer = new Gradients();
+    const optimizer = new KeptGradients(gradient => numbers(tf.transpose(gradient)));
     const inPasses = {...settings, optimizer, batchSize: 2};
     const samples = await judged(inPasses, TRL.cases[name]!.advantages, changes);
     const logits = CHUNK.logits;

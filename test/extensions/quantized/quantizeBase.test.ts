@@ -20,6 +20,7 @@ import {dequantize, formatNamed} from '../../../src/extensions/quantized/formats
 import {quantize4, quantize8} from '../../../src/extensions/quantized/formats/quantize';
 import {namedWeights} from '../../../src/platform/tfjs/weights';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {artifactsOf, reloaded} from '../../models';
 import {LoRAQuantizedDense, QuantizedDense} from '../../../src/extensions/quantized/layers/quantizedDense';
 import {QuantizedConv2D} from '../../../src/extensions/quantized/layers/quantizedConv2d';
 import {QuantizedEmbedding} from '../../../src/extensions/quantized/layers/quantizedEmbedding';
@@ -88,17 +89,6 @@ function reference(model: tf.LayersModel, bits: 8 | 4, names = QUANTIZED): tf.La
     );
   });
   return copy;
-}
-
-async function saved(model: tf.LayersModel): Promise<tf.io.ModelArtifacts> {
-  let found: tf.io.ModelArtifacts | undefined;
-  await model.save(
-    tf.io.withSaveHandler(artifacts => {
-      found = artifacts;
-      return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
-    }),
-  );
-  return found!;
 }
 
 /** Gives the updates of a model values, the same for the same shapes in the same order. */
@@ -238,14 +228,14 @@ describe('a quantized model', () => {
 
   test('is saved and loaded in its blocks, plain and adapted', async () => {
     const base = await quantizeBase(network(), {bits: 4});
-    const artifacts = await saved(base);
+    const artifacts = await artifactsOf(base);
     const words32 = artifacts.weightSpecs!.filter(({dtype}) => dtype === 'int32');
     expect(words32.map(({name}) => name).sort()).toEqual(QUANTIZED.map(name => `${name}/blocks`).sort());
     const again = await tf.loadLayersModel(tf.io.fromMemory(artifacts));
     expect(outputs(again)).toEqual(outputs(base));
     const adapted = applyLoRA(again, EVERY);
     perturb(adapted);
-    const loaded = await tf.loadLayersModel(tf.io.fromMemory(await saved(adapted)));
+    const loaded = await reloaded(adapted);
     expect(outputs(loaded)).toEqual(outputs(adapted));
     expect(outputs(removeLoRA(loaded))).toEqual(outputs(base));
   });

@@ -5,7 +5,7 @@ import {loadTransformer} from 'tfjs-lora/transformers';
 import {sequenceLogProbs} from '../../../src/extensions/language/logProbs';
 import {outputHead} from '../../../src/extensions/transformers/losses/outputHead';
 import {CHUNK, sumsInChunks} from '../../../src/extensions/transformers/ops/headInChunks';
-import {numbers, random, withoutLeaks} from '../../helpers';
+import {KeptGradients, numbers, random, withoutLeaks} from '../../helpers';
 import {fileOf} from '../language/ggufFiles';
 import {fixture} from './fixtures';
 
@@ -15,22 +15,6 @@ afterEach(() => {
 });
 
 const [ROWS, POSITIONS] = [2, 7];
-
-/** An optimizer that keeps the gradients instead of applying them. */
-class Gradients extends tf.SGDOptimizer {
-  readonly values = new Map<string, number[]>();
-
-  constructor() {
-    super(0);
-  }
-
-  override applyGradients(gradients: Parameters<tf.SGDOptimizer['applyGradients']>[0]): void {
-    const entries: [string, tf.Tensor][] = Array.isArray(gradients)
-      ? gradients.map(({name, tensor}) => [name, tensor])
-      : Object.entries(gradients);
-    entries.forEach(([name, tensor]) => this.values.set(name, numbers(tensor)));
-  }
-}
 
 /** The tokens of a batch, and the next token of each position. */
 function batchFor(model: tf.LayersModel): {xs: tf.Tensor[]; ys: tf.Tensor} {
@@ -54,7 +38,7 @@ async function stepOf(
   positions: number,
 ): Promise<{values: number[]; gradients: number[]}> {
   CHUNK.logits = positions * model.outputs[0]!.shape[2]!;
-  const optimizer = new Gradients();
+  const optimizer = new KeptGradients();
   compileModel(model, {...options, optimizer});
   const logged = [await model.trainOnBatch(xs, ys)].flat();
   optimizer.dispose();

@@ -3,6 +3,7 @@ import {applyLoRA, disposeModel, getAdapter, removeLoRA, trainableVariables} fro
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {expectTorchGradientsWithCheckpoints, expectTorchResults, predicted} from './torchResults';
 import {fixture, inputsOf, NAMES} from './fixtures';
+import {reloaded} from '../../models';
 
 test('there are models of every family', () => {
   expect(NAMES).toEqual(
@@ -48,14 +49,7 @@ test.each(['bert', 'gpt2', 'llama'])('%s is saved, loaded, trained and taken apa
   const {config, weights, expected} = fixture(name);
   const {model} = await loadTransformer({config, weights, gradientCheckpointing: true});
   const adapted = applyLoRA(model, {rank: 2});
-  let saved: tf.io.ModelArtifacts | undefined;
-  await adapted.save(
-    tf.io.withSaveHandler(artifacts => {
-      saved = artifacts;
-      return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
-    }),
-  );
-  const loaded = await tf.loadLayersModel(tf.io.fromMemory(saved!));
+  const loaded = await reloaded(adapted);
   expect(predicted(loaded, expected)).toEqual(predicted(adapted, expected));
   loaded.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
   const inputs = inputsOf(expected);

@@ -18,6 +18,7 @@ import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors
 import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {namedWeights} from '../../../src/platform/tfjs/weights';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {artifactsOf} from '../../models';
 import {fixture} from './fixtures';
 import {LoRADense} from '../../../src/core/layers/loraDense';
 
@@ -38,17 +39,6 @@ const inputsFor = (name: string) => {
 
 const outputOf = (model: tf.LayersModel, name: string) =>
   tf.tidy(() => numbers(model.predict(inputsFor(name)) as tf.Tensor));
-
-async function saved(model: tf.LayersModel): Promise<tf.io.ModelArtifacts> {
-  let found: tf.io.ModelArtifacts | undefined;
-  await model.save(
-    tf.io.withSaveHandler(artifacts => {
-      found = artifacts;
-      return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
-    }),
-  );
-  return found!;
-}
 
 /** Gives the updates of a model values, the same for the same shapes in the same order. */
 function perturb(model: tf.LayersModel): void {
@@ -78,7 +68,7 @@ describe.each(MODELS)('%s', (name, table) => {
     perturb(adapted);
     const [vocabulary, width] = model.getLayer(table).getWeights()[0]!.shape as [number, number];
     for (const each of [model, adapted]) {
-      const artifacts = await saved(each);
+      const artifacts = await artifactsOf(each);
       const sizes = artifacts.weightSpecs!.filter(({shape}) => shape.length === 2 && Math.max(...shape) === vocabulary);
       expect(sizes.filter(({shape}) => Math.min(...shape) === width).length).toBe(1);
       const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts));
@@ -284,7 +274,7 @@ describe('a tied head', () => {
       expect(outputs(model)).toEqual(y);
       const adapted = applyLoRA(model, {rank: 1, targets: ['words'], bias: 'all'});
       expect(outputs(adapted)).toEqual(y);
-      const artifacts = await saved(adapted);
+      const artifacts = await artifactsOf(adapted);
       const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts));
       expect(outputs(loaded)).toEqual(y);
       perturb(loaded);

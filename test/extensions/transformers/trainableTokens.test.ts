@@ -24,6 +24,7 @@ import {addTokens, loadTransformer, trainableTokens} from 'tfjs-lora/transformer
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
 import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {numbers, withoutLeaks} from '../../helpers';
+import {reloaded} from '../../models';
 import {fixture, wordTokenizer} from './fixtures';
 
 /** What PyTorch computed with an adapter of PEFT. */
@@ -180,14 +181,7 @@ describe('as a value', () => {
     expect(read.config.layers[EMBEDDING]).toMatchObject({method: 'tokens', tokens: [12, 0]});
     const model = applyLoRA(base, adapter);
     const expected = logitsOf(model, given);
-    let artifacts: tf.io.ModelArtifacts;
-    await model.save(
-      tf.io.withSaveHandler(saved => {
-        artifacts = saved;
-        return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
-      }),
-    );
-    const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts!));
+    const loaded = await reloaded(model);
     expect(logitsOf(loaded, given)).toEqual(expected);
     setAdapter(loaded, read);
     expect(logitsOf(loaded, given)).toBeAllClose(expected, {atol: 1e-2});

@@ -12,6 +12,7 @@ import {
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
 import {numbers, random, withoutLeaks} from '../../../helpers';
+import {reloaded} from '../../../models';
 import {Scaling} from '../../../../src/extensions/transformers/layers/scaling';
 
 const three = (positions: number, width: number, keyWidth = width) => [
@@ -102,14 +103,7 @@ describe('attention', () => {
     const rotary = {frequencies: [1, 0.3], interleaved: true};
     const layer = new Attention({heads: 2, keyValueHeads: 1, causal: true, rotary, scale: 0.3});
     const model = tf.model({inputs, outputs: layer.apply(inputs) as tf.SymbolicTensor});
-    let saved: tf.io.ModelArtifacts | undefined;
-    await model.save(
-      tf.io.withSaveHandler(artifacts => {
-        saved = artifacts;
-        return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
-      }),
-    );
-    const loaded = await tf.loadLayersModel(tf.io.fromMemory(saved!));
+    const loaded = await reloaded(model);
 
     const given = three(3, 8, 4);
     expect(numbers(loaded.predict(given) as tf.Tensor)).toEqual(numbers(model.predict(given) as tf.Tensor));
