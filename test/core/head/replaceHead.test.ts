@@ -250,7 +250,11 @@ describe('replaceHead', () => {
       () => replaceHead(mlp().model, 0),
       'The number of classes must be a whole number, 1 or more, got 0.',
     ],
-    ['what is no layer', () => replaceHead(mlp().model, ['dense' as never]), 'layers must be a list of layers'],
+    [
+      'what is no layer',
+      () => replaceHead(mlp().model, ['dense' as never]),
+      'layers must be a list of layers, such as tf.layers.dense({units: 5}), got a string.',
+    ],
     ['what is no model', () => replaceHead({} as never, newHead()), 'The model must be a tf.LayersModel'],
     ['several outputs', () => replaceHead(multi().model, newHead()), 'The model has 2 outputs (left, right)'],
     [

@@ -319,6 +319,15 @@ describe('applyLoRA refuses', () => {
     );
   });
 
+  test('a model that is adapted already, by at most three of its layers', () => {
+    const layers = (count: number) =>
+      Array.from({length: count}, (_, i) => tf.layers.dense({units: 2, name: `d${i}`, inputShape: [2]}));
+    const apply = (count: number) => () =>
+      applyLoRA(applyLoRA(tf.sequential({layers: layers(count)}), {rank: 1, targets: 'all'}));
+    expect(apply(3)).toThrow('The model is adapted already (d0, d1, d2). First');
+    expect(apply(4)).toThrow('The model is adapted already (d0, d1, d2, …). First');
+  });
+
   test('a model without layers', () => {
     expect(() => applyLoRA(tf.sequential())).toThrow('The model is not built');
   });

@@ -330,6 +330,15 @@ test('the adapter of a model that was disposed is neither read nor set', async (
   });
 });
 
+test('the adapter of a model is not read either if one of its layers was disposed', () => {
+  const {adapted, cats} = setting();
+  const [layer, ...others] = adapted.layers.filter(each => each.getClassName() === 'tfjs-lora>LoRADense');
+  expect(others.length).toBeGreaterThan(0);
+  disposeModel(layer!);
+  expect(() => getAdapter(adapted)).toThrow('The model was disposed');
+  expect(() => setAdapter(adapted, cats)).toThrow('The model was disposed');
+});
+
 test('getAdapter and safeMergeLoRA read one adapter, whatever is set while the result is awaited', async () => {
   const {model, adapted, inputs, cats, lions, expected} = setting();
   setAdapter(adapted, cats);

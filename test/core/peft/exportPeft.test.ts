@@ -277,6 +277,14 @@ describe('is refused:', () => {
     expect(await refusal(model, {rank: 1, targets: ['head'], bias: 'all'})).toContain('gru: a bias of the class GRU');
   });
 
+  test('DoRA of a grouped convolution', async () => {
+    const depthwise = tf.layers.depthwiseConv2d({kernelSize: 2, name: 'deep', inputShape: [4, 4, 2]});
+    const model = tf.sequential({layers: [depthwise]});
+    expect(await refusal(model, {method: 'dora', rank: 1, targets: ['deep']})).toContain(
+      'deep: PEFT has no DoRA for grouped convolutions.',
+    );
+  });
+
   test('no whole module for the sake of a layer without weights', async () => {
     const model = mlp(['one', 3], ['classes', 2]);
     model.add(tf.layers.softmax({name: 'softmax_classes'}));

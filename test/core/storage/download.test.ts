@@ -44,10 +44,12 @@ interface Behaviour {
   dropAfter?: number;
   /** How often it does. Default: always. */
   times?: number;
+  /** Is called when the rest of a response is not wanted. */
+  cancel?: () => void;
 }
 
 /** Lets `fetch` serve the file. Returns the first byte of each request. */
-function served({hidesSize = false, dropAfter = Infinity, times = Infinity}: Behaviour = {}): number[] {
+function served({hidesSize = false, dropAfter = Infinity, times = Infinity, cancel}: Behaviour = {}): number[] {
   const starts: number[] = [];
   jest.spyOn(globalThis, 'fetch').mockImplementation((_url, init) => {
     const {range = 'bytes=0-'} = (init?.headers ?? {}) as Record<string, string>;
@@ -56,6 +58,7 @@ function served({hidesSize = false, dropAfter = Infinity, times = Infinity}: Beh
     starts.push(start);
     let position = start;
     const body = new ReadableStream<Uint8Array>({
+      ...(cancel && {cancel}),
       pull: controller => {
         if (position === end) {
           if (end < CONTENT.length) {
@@ -103,6 +106,36 @@ test.each([{hidesSize: false}, {hidesSize: true}])('a file that was read is in t
   expect(await cache.list()).toMatchObject([{address: 'hf://a/b/c.bin', bytes: CONTENT.length}]);
   expect(isContent(await readAll(await open(cache)))).toBe(true);
   expect(starts).toEqual([0]);
+});
+
+test.each([
+  [false, String(CONTENT.length)],
+  [true, null],
+])('a response has the length of the file if the host says it: %s, %s', async (hidesSize, length) => {
+  served({hidesSize});
+  const response = await open(new FileCache(new MemoryStore(), 2 ** 30));
+  expect(response.headers.get('content-length')).toBe(length);
+  await response.body!.cancel();
+});
+
+test('a reader that wants no more ends the request and the response', async () => {
+  const cancel = jest.fn();
+  served({cancel});
+  const reader = (await open(new FileCache(new MemoryStore(), 2 ** 30))).body!.getReader();
+  await reader.read();
+  await reader.cancel(new Error('enough'));
+  expect(cancel).toHaveBeenCalledTimes(1);
+  const {signal} = jest.mocked(fetch).mock.calls[0]![1]!;
+  expect(signal).toMatchObject({aborted: true, reason: new Error('enough')});
+});
+
+test('each piece of a file is written once', async () => {
+  const store = new MemoryStore();
+  const write = jest.spyOn(store, 'write');
+  served();
+  await readAll(await open(new FileCache(store, 2 ** 30)));
+  const pieces = write.mock.calls.map(([key]) => key.replace(/^[^.]*/, '')).filter(key => /\.\d+$/.test(key));
+  expect(pieces).toEqual(['.0', '.1', '.2']);
 });
 
 test('a file that another commit has too is not read again', async () => {

@@ -300,6 +300,20 @@ test('a list is read whose characters arrive byte by byte', async () => {
   expect((await failure(read('hf://org/name/b.txt'))).message).toContain('The closest names: hf://org/name/€.txt.');
 });
 
+test('what a server says instead of a list is left unread', async () => {
+  server.push('org/name', {'a.txt': 'a'});
+  server.listStatus = 404;
+  const {fetch} = globalThis;
+  const responses: Response[] = [];
+  jest.spyOn(globalThis, 'fetch').mockImplementation(async (...request) => {
+    const response = await fetch(...request);
+    responses.push(response);
+    return response;
+  });
+  expect(await textAt('hf://org/name/a.txt')).toBe('a');
+  expect(responses[0]).toMatchObject({status: 404, bodyUsed: true}); // of a body that was canceled too
+});
+
 test.each([401, 403])('a mirror that refuses the list by %d is not asked for the file', async status => {
   server.push('org/name', {'a.txt': 'a'});
   server.listStatus = status;

@@ -39,6 +39,25 @@ test('a response that is no success is refused with what the server said', async
   await expect(readPEFT({config: missing(), weights: new Blob([])}, {})).rejects.toThrow('404 Not Found');
 });
 
+test.each([
+  [404, 'ERR_NOT_FOUND'],
+  [410, 'ERR_NOT_FOUND'],
+  [403, 'ERR_IO'],
+  [500, 'ERR_IO'],
+])('a response of status %i is an error of code %s, and is left unread', async (status, code) => {
+  const cancel = jest.fn();
+  const response = new Response(new ReadableStream({cancel}), {status});
+  await expect(loadAdapter(response)).rejects.toMatchObject({code});
+  expect(cancel).toHaveBeenCalledTimes(1);
+});
+
+test('a response that says that it is too long is left unread', async () => {
+  const cancel = jest.fn();
+  const response = new Response(new ReadableStream({cancel}), {headers: {'content-length': '11'}});
+  await expect(loadAdapter(response, {maxBytes: 10})).rejects.toThrow('more than the 10 bytes');
+  expect(cancel).toHaveBeenCalledTimes(1);
+});
+
 test.each<[unknown, string]>([
   [undefined, 'got undefined'],
   [null, 'got null'],

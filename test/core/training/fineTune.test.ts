@@ -262,6 +262,28 @@ test('an abort ends the call with the best adapter so far, and saves no unfinish
   });
 });
 
+test('a loss that is not finite ends the call, unless that is not wanted', async () => {
+  const {model, data, dispose} = setting();
+  const [xs, ys] = data;
+  const infinite = tf.mul(ys, Infinity);
+  const run = (options: FineTuneOptions) => fineTune(model, [xs, infinite], {...RECIPE, best: false, ...options});
+  await expect(run({})).rejects.toMatchObject({code: 'ERR_NUMERIC'});
+  const {history} = await run({stopOnNaN: false});
+  expect(history.loss).toHaveLength(EPOCHS);
+  infinite.dispose();
+  dispose();
+});
+
+test('an error before the first step says that nothing changed', async () => {
+  const {model, data, dispose} = setting();
+  const unknown = tf.data.generator(function* () {
+    yield {xs: data[0], ys: data[1]};
+  });
+  const call = fineTune(model, unknown as never, {loss: 'meanSquaredError', epochs: 1});
+  await expect(call).rejects.toThrow('Pass {steps}. The model has the adapter that it had before.');
+  dispose();
+});
+
 test('an error leaves the last weights that are finite, and says so', async () => {
   const {model, data, factors, dispose} = setting();
   const poison = new tf.CustomCallback({

@@ -54,6 +54,17 @@ test.each(OPTIONS)('the cross-entropy is what PyTorch computes, with its gradien
   );
 });
 
+test.each([{labelSmoothing: 0.1}, {focalGamma: 2}, {classWeights: [1, 2]}])(
+  'a position that does not count changes no cross-entropy, whatever its logits: %j',
+  options => {
+    const loss = (targets: number[], logits: number[][]) =>
+      tf.tidy(() => numbers(crossEntropyFromLogits(tf.tensor1d(targets), tf.tensor2d(logits), options)));
+    const expected = loss([0], [[1, 2]]);
+    expect(loss([0, -100], [[1, 2], [NaN, NaN]])).toEqual(expected); // prettier-ignore
+    expect(loss([0, -100], [[1, 2], [Infinity, 0]])).toEqual(expected); // prettier-ignore
+  },
+);
+
 describe('compileModel', () => {
   /** A model whose outputs are its inputs. */
   const identity = (...shape: number[]) =>

@@ -66,6 +66,28 @@ test('draws a line in a terminal, and into a file the outcome alone', async () =
   }
 });
 
+test.each([
+  [59, '59 s'],
+  [65, '1:05 min'],
+  [725, '12:05 min'],
+])('%i seconds are %s', async (seconds, text) => {
+  const {model, x, y} = setting(sgd({learningRate: 0.01}));
+  const written: string[] = [];
+  const write = jest.spyOn(process.stdout, 'write').mockImplementation(one => written.push(String(one)) > 0);
+  const {isTTY} = process.stdout;
+  process.stdout.isTTY = false;
+  let time = 1000;
+  jest.spyOn(tf.util, 'now').mockImplementation(() => time);
+  const later = new tf.CustomCallback({onEpochEnd: () => void (time += 1000 * seconds)});
+  try {
+    await model.fit(x, y, {epochs: 1, verbose: 0, callbacks: [later, progress()]});
+    expect(written.join('')).toMatch(new RegExp(` · ${text}\\n$`));
+  } finally {
+    process.stdout.isTTY = isTTY;
+    write.mockRestore();
+  }
+});
+
 test('a fit without epochs reports its end, without the logs of an earlier one', async () => {
   const {model, x, y} = setting(sgd({learningRate: 0.01}));
   const seen: TrainingProgress[] = [];
