@@ -4,7 +4,10 @@ import type {Pose} from './skeleton';
 /** Width and height of the model's input, in pixels. */
 export const SIDE = 224;
 
-/** A bare hand in front of a plain wall, as the model knows it, and a striped glove in front of squares. */
+/**
+ * A bare hand in front of a plain wall, as the model knows it; a striped glove in front of squares; and a glove whose
+ * colors are also those of the squares.
+ */
 export const LOOKS = {
   bare: {
     fingers: [[222, 170, 140]],
@@ -28,6 +31,20 @@ export const LOOKS = {
       [150, 150, 145],
       [50, 52, 60],
       [110, 110, 110],
+    ],
+  },
+  camouflage: {
+    fingers: [
+      [90, 100, 60],
+      [60, 50, 40],
+    ],
+    palm: [110, 110, 80],
+    arm: [90, 100, 60],
+    thickness: 1.1,
+    ground: [
+      [90, 100, 60],
+      [60, 50, 40],
+      [130, 125, 95],
     ],
   },
 } satisfies Record<string, Omit<Look, 'seed' | 'light'>>;

@@ -3,7 +3,8 @@
  * with three seeds.
  *
  *     npm run study -- hand
- *     npm run study -- hand --quick    one seed, fewer test frames, no speed
+ *     npm run study -- hand --quick         one seed, fewer test frames, no speed
+ *     npm run study -- hand --camouflage    a glove of the colors of its background, no speed
  *
  * Two processes train. Then one process measures frames per second.
  */
@@ -30,10 +31,12 @@ import {
   openHand,
   seenIn,
 } from './learn';
+import type {LookName} from './looks';
 import {framesPerSecond} from './speed';
 
 const OUTPUT_FOLDER = fileURLToPath(new URL('output/study/', import.meta.url));
 const quick = process.argv.includes('--quick');
+const LOOK: LookName = process.argv.includes('--camouflage') ? 'camouflage' : 'glove';
 const SEEDS = quick ? [1] : [1, 2, 3];
 const HELD_OUT = quick ? 40 : 200;
 const GROUNDS_HELD_OUT = quick ? 10 : 40;
@@ -58,7 +61,7 @@ async function main(): Promise<void> {
   modelFolder();
   rmSync(OUTPUT_FOLDER, {recursive: true, force: true});
   const begin = Date.now();
-  const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(PARTS), quick ? ['--quick'] : []);
+  const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(PARTS), process.argv.slice(2));
   const head = [
     '',
     'error',
@@ -71,7 +74,7 @@ async function main(): Promise<void> {
   ];
   console.log(`\n${table([head, ...parts.flat()])}\n`);
   console.log('Error: mean distance from the true landmarks, relative to the diagonal of the hand.\n');
-  if (!quick) {
+  if (!quick && LOOK === 'glove') {
     await measureSpeed();
   }
   console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s. The files are in ${OUTPUT_FOLDER}`);
@@ -96,9 +99,9 @@ async function measureSpeed(): Promise<void> {
 async function trained(methods: readonly Method[]): Promise<string[][]> {
   const graph = await tf.loadGraphModel(handModel());
   const hand = await openHand(graph);
-  const frames = together(drawFrames(FRAMES, 'glove', 1), drawGrounds(GROUNDS, 'glove', 5));
-  const test = drawFrames(HELD_OUT, 'glove', 2);
-  const grounds = drawGrounds(GROUNDS_HELD_OUT, 'glove', 4);
+  const frames = together(drawFrames(FRAMES, LOOK, 1), drawGrounds(GROUNDS, LOOK, 5));
+  const test = drawFrames(HELD_OUT, LOOK, 2);
+  const grounds = drawGrounds(GROUNDS_HELD_OUT, LOOK, 4);
   const [testFeatures, groundFeatures] = [featuresOf(hand, test), featuresOf(hand, grounds)];
   const seen = (model: tf.LayersModel) =>
     [testFeatures, groundFeatures].map(({xs}) => tf.tidy(() => shareSeen(guessesOf(model, xs).presence)));

@@ -53,17 +53,17 @@ function configOf({layers}: tf.LayersModel, way: Way, seed: number): LoRAConfig 
   }
 }
 
-/** Lines as images, and the classes of the file: 0 if it is upright, 1 if it is upside down. */
+/** Lines as images, and the classes of the file: 0 if it is as it was written, 1 if it is turned. */
 interface Examples {
   images: tf.Tensor4D;
   labels: tf.Tensor2D;
 }
 
-/** Each line upright and upside down, in an order that depends only on the seed. */
-function examplesOf(lines: readonly Line[], seed: number): Examples {
+/** Each line as it was written and turned, in an order that depends only on the seed. */
+function examplesOf(lines: readonly Line[], turn: (line: Line) => Line, seed: number): Examples {
   const both = lines.flatMap(line => [
     {line, label: [1, 0]},
-    {line: upsideDown(line), label: [0, 1]},
+    {line: turn(line), label: [0, 1]},
   ]);
   const order = shuffled(both, seed);
   return {images: imagesOf(order.map(({line}) => line)), labels: tf.tensor2d(order.map(({label}) => label))};
@@ -77,19 +77,21 @@ function imagesOf(lines: readonly Line[]): tf.Tensor4D {
 export interface Course {
   epochs: number;
   seed: number;
+  /** What makes a line of the second class from one of the first. Default: `upsideDown`. */
+  turn?: (line: Line) => Line;
   onStep?: OnStep;
 }
 
-/** Adapts a base and trains it on lines, upright and upside down. */
+/** Adapts a base and trains it on lines, each of them as it was written and turned. */
 export async function learn(
   base: tf.LayersModel,
   lines: readonly Line[],
   way: Way,
-  {epochs, seed, onStep}: Course,
+  {epochs, seed, turn = upsideDown, onStep}: Course,
 ): Promise<tf.LayersModel> {
   const model = applyLoRA(base, configOf(base, way, seed));
   model.compile({optimizer: adam({learningRate: SETTINGS[way].rate}), loss: 'categoricalCrossentropy'});
-  const {images, labels} = examplesOf(lines, seed);
+  const {images, labels} = examplesOf(lines, turn, seed);
   const steps = epochs * Math.ceil(images.shape[0] / BATCH);
   const args = {
     epochs,
@@ -114,7 +116,7 @@ export function parametersOf(model: tf.LayersModel): number {
   return trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
 }
 
-/** The probability that each line is upside down. */
+/** The probability that each line is turned. */
 export async function chancesOf(model: tf.LayersModel, lines: readonly Line[]): Promise<number[]> {
   const chances: number[] = [];
   for (let from = 0; from < lines.length; from += LOOKED_AT) {
@@ -126,7 +128,7 @@ export async function chancesOf(model: tf.LayersModel, lines: readonly Line[]): 
   return chances;
 }
 
-/** The share of lines whose direction is found. `isTurned` says which are upside down. */
+/** The share of lines whose class is found. */
 export function shareRight(chances: readonly number[], isTurned: readonly boolean[]): number {
   return chances.filter((chance, i) => chance > 0.5 === isTurned[i]).length / chances.length;
 }

@@ -50,6 +50,11 @@ export function upsideDown(line: Line): Line {
   return {...line, ink: Float32Array.from(line.ink).reverse()};
 }
 
+/** A line as a mirror shows it. */
+export function mirrored({ink, width, height}: Line): Line {
+  return {ink: ink.map((_, i) => ink[i - (i % width) + width - 1 - (i % width)]!), width, height};
+}
+
 /** The values of the input for some lines, one after the other. */
 export function valuesOf(lines: readonly Line[]): Float32Array {
   const values = new Float32Array(lines.length * 3 * HEIGHT * WIDTH);

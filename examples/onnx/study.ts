@@ -3,7 +3,8 @@
  * seeds, and what ONNX Runtime computes from the file that LoRA was written into.
  *
  *     npm run study -- onnx
- *     npm run study -- onnx --quick    one seed, fewer lines
+ *     npm run study -- onnx --quick       one seed, fewer lines
+ *     npm run study -- onnx --mirrored    lines that are mirrored, instead of upside down
  *
  * Two processes train in parallel.
  */
@@ -18,10 +19,11 @@ import {kilobytes, overSeeds, percent, SHORT, table} from '../shared/report';
 import {makeLines} from './data';
 import {chancesInNode, folders, modelFile} from './files';
 import {chancesOf, learn, openBase, parametersOf, SETTINGS, shareRight, type Way} from './learn';
-import {upsideDown} from './lines';
+import {mirrored, upsideDown} from './lines';
 
 const OUTPUT = fileURLToPath(new URL('output/study/', import.meta.url));
 const quick = process.argv.includes('--quick');
+const turn = process.argv.includes('--mirrored') ? mirrored : upsideDown;
 const SEEDS = quick ? [1] : [1, 2, 3];
 const COUNTS = quick ? {train: 40, test: 50} : {train: 100, test: 150};
 /** What each of two processes trains. */
@@ -42,8 +44,10 @@ async function main(): Promise<void> {
   folders();
   rmSync(join(OUTPUT, 'lora.safetensors'), {force: true});
   mkdirSync(OUTPUT, {recursive: true});
-  console.log(`${COUNTS.train} lines to train on, ${COUNTS.test} others to test on, each upright and upside down\n`);
-  const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(PARTS), quick ? ['--quick'] : []);
+  console.log(
+    `${COUNTS.train} lines to train on, ${COUNTS.test} others to test on, each upright and ${turn === mirrored ? 'mirrored' : 'upside down'}\n`,
+  );
+  const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(PARTS), process.argv.slice(2));
   const head = ['', 'accuracy', 'each seed', 'trainable', 'CPU, s', 'file, kB'];
   console.log(`\n${table([head, ...parts.flat()])}\n`);
   console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s. The files are in ${OUTPUT}`);
@@ -58,7 +62,7 @@ async function trained(ways: readonly Way[]): Promise<string[][]> {
   const base = await openBase(file);
   const runs = SEEDS.map(seed => {
     const {train, test} = makeLines(COUNTS, seed);
-    const lines = test.flatMap(line => [line, upsideDown(line)]);
+    const lines = test.flatMap(line => [line, turn(line)]);
     return {seed, train, lines, truth: lines.map((_, i) => i % 2 === 1)};
   });
   const rows: string[][] = [];
@@ -74,7 +78,7 @@ async function trained(ways: readonly Way[]): Promise<string[][]> {
     let [seconds, trains, written] = [0, 0, ''];
     for (const {seed, train, lines, truth} of runs) {
       const begin = process.cpuUsage();
-      const model = await learn(base, train, way, {epochs: SETTINGS[way].epochs, seed});
+      const model = await learn(base, train, way, {epochs: SETTINGS[way].epochs, seed, turn});
       const {user, system} = process.cpuUsage(begin);
       seconds += (user + system) / 1e6 / SEEDS.length;
       const share = shareRight(await chancesOf(model, lines), truth);
