@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {compileModel} from 'tfjs-lora';
+import {fromGraphModel} from 'tfjs-lora/graph';
 import {encodeImages} from 'tfjs-lora/images';
 import {baseFiles} from '../vision/files';
 import {edgeOf, openBase} from '../vision/learn';
+import {loadGraph} from './graphBase';
 import {loadBase, SIZE} from './src/base';
 import {withNewHead} from './src/learn';
 import type {Picture} from './tasks';
@@ -27,12 +29,20 @@ export interface Base {
 
 /** Base → what opens it with a new head for some number of classes. */
 export const BASES: Readonly<Record<string, (classes: number) => Promise<Base>>> = {
-  MobileNetV2: openMobileNet,
+  MobileNetV2: async classes => openMobileNet(await loadBase(), classes),
+  'MobileNetV2 1.4, a GraphModel': openGraph,
   DINOv2: openDino,
 };
 
-async function openMobileNet(classes: number): Promise<Base> {
-  const [model, head, lastBlock] = [withNewHead(await loadBase(), classes), 'classes', 16];
+async function openGraph(classes: number): Promise<Base> {
+  const graph = await loadGraph();
+  const base = await fromGraphModel(graph);
+  graph.dispose();
+  return openMobileNet(base, classes);
+}
+
+function openMobileNet(base: tf.LayersModel, classes: number): Base {
+  const [model, head, lastBlock] = [withNewHead(base, classes), 'classes', 16];
   return {
     model,
     head,
@@ -54,7 +64,8 @@ async function openMobileNet(classes: number): Promise<Base> {
     compile: (model, optimizer) => model.compile({optimizer, loss: 'categoricalCrossentropy'}),
     targets: firstBlock => {
       const blocks = Array.from({length: lastBlock + 1 - firstBlock}, (_, i) => firstBlock + i);
-      return {targets: [new RegExp(`^block_(${blocks.join('|')})_(expand|project)$`), 'Conv_1']};
+      const inBlocks = new RegExp(`(block|expanded_conv)_(${blocks.join('|')})[_/](expand|project)(/|$)`);
+      return {targets: [inBlocks, /(^|\/)Conv_1(\/|$)/]};
     },
   };
 }

@@ -11,6 +11,8 @@ export interface Setting {
   epochs: number;
   /** Training ends when the mean loss of an epoch is below this. */
   until?: number;
+  /** Whether the rate warms up and decays. Default: it is constant. */
+  decays?: boolean;
   /** After which epochs the test images are classified, and not only after the last. */
   at?: readonly number[];
 }
@@ -48,9 +50,32 @@ const VISION_SCREENED: Readonly<Record<string, Setting>> = {
   'from block 4': {...VISION, firstBlock: 4},
 };
 
+const GRAPH_SCREENED: Readonly<Record<string, Setting>> = {
+  'from block 12': SETTING,
+  'from block 12, rate 3e-4': {...SETTING, rate: 3e-4},
+  'from block 14': {...SETTING, firstBlock: 14},
+  'from block 14, rate 3e-4': {...SETTING, firstBlock: 14, rate: 3e-4},
+  'from block 16': {...SETTING, firstBlock: 16},
+};
+
 export const PLANS: readonly Plan[] = [
   {base: 'MobileNetV2', part: 'choose', seeds: [1], settings: SCREENED},
   {base: 'MobileNetV2', part: 'report', seeds: [1, 2, 3, 4, 5], settings: {'from block 12': SETTING}},
+  {base: 'MobileNetV2 1.4, a GraphModel', part: 'choose', seeds: [1], settings: GRAPH_SCREENED},
+  {
+    base: 'MobileNetV2 1.4, a GraphModel',
+    part: 'report',
+    seeds: [1, 2, 3, 4, 5],
+    settings: {'from block 12': SETTING},
+  },
   {base: 'DINOv2', part: 'choose', seeds: [1], settings: VISION_SCREENED},
-  {base: 'DINOv2', part: 'report', seeds: [1, 2, 3], settings: {'from block 4': VISION_SCREENED['from block 4']!}},
+  {
+    base: 'DINOv2',
+    part: 'report',
+    seeds: [1, 2, 3, 4, 5],
+    settings: {
+      'from block 4': VISION_SCREENED['from block 4']!,
+      'from block 8, 8 epochs': {...VISION, epochs: 8, until: 0, decays: true},
+    },
+  },
 ];

@@ -4,12 +4,20 @@
  * run is added to study.json when it ends, so the study goes on where it was stopped.
  *
  *     npm run study -- pictures                          all runs that study.json does not have
- *     npm run study -- pictures --task faces --seed 1    only those of a task, or of a seed
+ *     npm run study -- pictures --task faces --seed 1    only those of a task, a seed, or a base
  *     npm run study -- pictures --table                  what study.json has
  */
 import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, type LoRAConfig, seededBatches, startWasm} from 'tfjs-lora';
+import {
+  adam,
+  applyLoRA,
+  disposeModel,
+  learningRateSchedule,
+  type LoRAConfig,
+  seededBatches,
+  startWasm,
+} from 'tfjs-lora';
 import {type Split, splitAtFirstAdapter} from '../../src/core/model/split';
 import {mean, shareRight, table} from '../shared/report';
 import {readRuns, writeRuns} from '../shared/runs';
@@ -41,7 +49,7 @@ interface Material {
   truth: readonly number[];
 }
 
-type Course = Pick<Setting, 'epochs' | 'rate' | 'until' | 'at'> & {onEpoch?: (epoch: number) => void};
+type Course = Pick<Setting, 'epochs' | 'rate' | 'until' | 'decays' | 'at'> & {onEpoch?: (epoch: number) => void};
 
 const [BATCH, TESTED] = [8, 20];
 const HEAD = 'head';
@@ -49,7 +57,7 @@ const HEAD = 'head';
 const STUDENT = [12.71, 4.3, 3.18, 2.78, 2.57];
 
 const {values: only} = parseArgs({
-  options: {task: {type: 'string'}, seed: {type: 'string'}, table: {type: 'boolean'}},
+  options: {base: {type: 'string'}, task: {type: 'string'}, seed: {type: 'string'}, table: {type: 'boolean'}},
 });
 const runs = readRuns<Run>(import.meta.url);
 
@@ -58,7 +66,7 @@ if (only.table === true) {
 } else {
   await startWasm();
   tf.enableProdMode();
-  for (const plan of PLANS) {
+  for (const plan of PLANS.filter(({base}) => (only.base ?? base) === base)) {
     for (const [name, task] of Object.entries<Task>(TASKS[plan.part])) {
       if ((only.task ?? name) === name) {
         await runTask(plan, name, task);
@@ -187,7 +195,7 @@ async function train(
   base: Base,
   model: tf.LayersModel,
   {train: images, test, labels, truth}: Material,
-  {epochs, rate, until = 0, at = [], onEpoch}: Course,
+  {epochs, rate, until = 0, decays = false, at = [], onEpoch}: Course,
   seed: number,
 ): Promise<Pick<Run, 'loss' | 'accuracy' | 'seconds'>> {
   const split = splitAtFirstAdapter(model);
@@ -213,7 +221,7 @@ async function train(
     epochs,
     verbose: 0,
     yieldEvery: 'never',
-    callbacks: new tf.CustomCallback({onEpochEnd}),
+    callbacks: [...(decays ? [learningRateSchedule({warmup: 0.1})] : []), new tf.CustomCallback({onEpochEnd})],
   });
   optimizer.dispose();
   return {loss, accuracy, seconds: rounded(microseconds / 1e6, 1)};
