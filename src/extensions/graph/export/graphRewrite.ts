@@ -26,12 +26,14 @@ export class GraphRewrite {
 
   private readonly topology: {node: GraphNode[]};
   private readonly nodes: Map<string, GraphNode>;
-  private readonly neededBefore: Set<string>;
+  /** Nodes of the graph that no output needs. They stay. */
+  private readonly unneeded: Set<string>;
 
   constructor(private readonly graph: ReadGraph) {
     this.topology = structuredClone(graph.artifacts.modelTopology) as {node: GraphNode[]};
     this.nodes = new Map(this.topology.node.map(node => [node.name, node]));
-    this.neededBefore = this.needed(graph.outputs.map(({node}) => node));
+    const needed = this.needed(graph.outputs.map(({node}) => node));
+    this.unneeded = new Set([...this.nodes.keys()].filter(name => !needed.has(name)));
   }
 
   /** The names of all nodes. */
@@ -68,7 +70,7 @@ export class GraphRewrite {
   }
 
   /**
-   * Returns the topology and signature with the given new outputs, if any, and the names of unused constants.
+   * Returns the topology and signature with the given new outputs, if any, and the names of nodes that are left out.
    *
    * The head's output replaces the graph's output that depends on the layer under the head. If there are several or
    * none of these, the head's outputs are the only ones.
@@ -77,7 +79,7 @@ export class GraphRewrite {
     const signature = structuredClone(signatureOf(this.graph.artifacts)) as Signature | undefined;
     const outputs = ends.length === 0 ? this.graph.outputs : this.replaceOutputs(ends, signature);
     const needed = this.needed(outputs.map(({node}) => node));
-    const isLeft = (name: string) => needed.has(name) || !this.neededBefore.has(name);
+    const isLeft = (name: string) => needed.has(name) || this.unneeded.has(name);
     const dropped = this.topology.node.filter(({name}) => !isLeft(name)).map(({name}) => name);
     this.topology.node = this.topology.node.filter(({name}) => isLeft(name));
     return {topology: this.topology, signature, dropped};

@@ -26,7 +26,7 @@ export interface ToGraphModelOptions extends FiniteOptions, CallOptions {
  *
  * Weights that did not change keep their bytes, quantized or not. The others become new constants of 32 or 16 bits: 8
  * bits would lose the update. A new head is written as nodes, and the nodes that it replaced are left out. Its layers
- * are those that `toONNX` writes, except recurrent ones.
+ * are those that `toONNX` writes, except a few. Recurrent layers are written once for each step, of a fixed number.
  *
  * @param model an adapted or merged model, or an imported one that was trained as it was.
  * @param graph the graph that the model was imported from, or another copy of it. It is not changed.

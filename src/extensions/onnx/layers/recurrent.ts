@@ -5,6 +5,7 @@ import {range} from '../lower/lowering';
 import {type GraphWriter, type Source, Tensor} from '../write/graphWriter';
 import {Fraction, TYPE} from '../write/messages';
 import {convolvedSteps, type RecurrentLayer} from './convolvedSteps';
+import {unrolledSteps} from './unrolledSteps';
 import type {Call, Write} from './call';
 import {stepMask} from './masks';
 
@@ -44,7 +45,6 @@ const ACTIVATIONS: Readonly<Record<string, readonly [name: string, alpha?: numbe
 interface Pass {
   all: string;
   last: string[];
-  units: number;
 }
 
 /** A pass, once in each direction. */
@@ -54,12 +54,15 @@ function pass(
   cells: readonly tf.layers.Layer[],
   {x, direction, initial, lengths}: {x: string; direction: string; initial: readonly string[]; lengths: string},
 ): Pass {
+  if (out.unrollsSteps) {
+    return unrolledPass(out, call, cells, {x, direction, initial});
+  }
   const [first] = cells as [tf.layers.Layer];
   const className = first.getClassName();
   const operation = Object.hasOwn(OPERATIONS, className) ? OPERATIONS[className] : undefined;
   if (operation === undefined) {
     out.refuse(`The class ${className} cannot be written.`);
-    return {all: x, last: [x, x], units: 1};
+    return {all: x, last: [x, x]};
   }
   const {op, gates, states, resetsAfter = false} = operation;
   const fields = cells.map(cell => call.fields<Cell>(cell));
@@ -121,7 +124,30 @@ function pass(
     },
     1 + states,
   );
-  return {all, last: ends, units};
+  return {all, last: ends};
+}
+
+/** A pass without an operation for it, once in each direction. */
+function unrolledPass(
+  out: GraphWriter,
+  call: Call,
+  cells: readonly tf.layers.Layer[],
+  {x, direction, initial}: {x: string; direction: string; initial: readonly string[]},
+): Pass {
+  const states = initial.map(state => (cells.length === 1 ? [state] : out.nodeOf('Split', [state], {axis: 0}, 2)));
+  const passes = cells.map((cell, i) =>
+    unrolledSteps(out, call, cell, {
+      x,
+      isReverse: direction === 'reverse' || i === 1,
+      initial: states.map(parts => out.squeeze(parts[i] ?? '', [0])),
+    }),
+  );
+  const all = passes.map(({steps}) => joinedAlong(out, steps.map(step => out.unsqueeze(step, [0, 1])), 0)); // prettier-ignore
+  const last = (passes[0]?.last ?? []).map(
+    (_, state) =>
+    joinedAlong(out, passes.map(pass => out.unsqueeze(pass.last[state] ?? '', [0])), 0), // prettier-ignore
+  );
+  return {all: joinedAlong(out, all, 1), last};
 }
 
 function stackedValues(parts: readonly Values[]): Values {
@@ -272,6 +298,10 @@ function merged(
   }
 }
 
+function joinedAlong(out: GraphWriter, names: readonly string[], axis: number): string {
+  return out.node('Concat', names, {axis});
+}
+
 /** The two directions, which are an axis of the result. */
 function directions(out: GraphWriter, x: string, axis: number): [string, string] {
   return out.nodeOf('Split', [x], {axis}, 2).map(half => out.squeeze(half, [axis])) as [string, string];
@@ -293,11 +323,10 @@ function bothPasses(
     passOf('forward', ways, cells.slice(0, 1)),
     passOf('reverse', ways.slice(1), cells.slice(1)),
   ] as const;
-  const joined = (names: string[], axis: number) => out.node('Concat', names, {axis});
   return {
     ...one,
-    all: joined([one.all, other.all], 1),
-    last: one.last.map((state, i) => joined([state, other.last[i] ?? ''], 0)),
+    all: joinedAlong(out, [one.all, other.all], 1),
+    last: one.last.map((state, i) => joinedAlong(out, [state, other.last[i] ?? ''], 0)),
   };
 }
 

@@ -16,6 +16,7 @@ type Operation = (
 /** Writes layers as nodes of a GraphModel: each operation of ONNX becomes one or a few of TensorFlow. */
 export class GraphDefWriter extends GraphWriter {
   override readonly namesPadding = true;
+  override readonly unrollsSteps = true;
   override readonly firstSpace = 1;
   readonly graphNodes: GraphNode[] = [];
   private readonly integers = new Set<string>();
@@ -65,11 +66,11 @@ export class GraphDefWriter extends GraphWriter {
     return this.integers.has(name) || this.integersIn(name) !== undefined;
   }
 
-  /** The values of a constant of integers. */
+  /** The values of a constant of integers, in 32 bits. */
   integersIn(name: string | undefined): number[] | undefined {
     const {type, data} = this.initializers.find(initializer => initializer.name === name) ?? {};
     return type === TYPE.int64 && data instanceof Uint8Array
-      ? Array.from(new BigInt64Array(data.buffer), value => Math.min(Number(value), 2 ** 31 - 1))
+      ? Array.from(new BigInt64Array(data.buffer), value => Math.min(Math.max(Number(value), -(2 ** 31)), 2 ** 31 - 1))
       : undefined;
   }
 

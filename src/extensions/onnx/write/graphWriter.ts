@@ -57,6 +57,8 @@ export class GraphWriter {
   readonly initializers: NewInitializer[] = [];
   /** Whether windows are padded by a rule, not by numbers. */
   readonly namesPadding: boolean = false;
+  /** Whether recurrent layers are written once for each step, since the format has no operation for them. */
+  readonly unrollsSteps: boolean = false;
   /** The first axis of images as the format has them. */
   readonly firstSpace: number = 2;
   /** A line for each thing that cannot be written. */

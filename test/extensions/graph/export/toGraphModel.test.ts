@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, mergeLoRA, replaceHead, summarizeLoRA} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import {Gelu} from 'tfjs-lora/transformers';
+import {registerResetAfterGRU} from '../../../../src/core/keras/gruResetAfter';
 import {disposeModel} from '../../../../src/core/rewire/dispose';
 import type {CallOptions, CallProgress} from '../../../../src/platform/signals';
 import {numbers, random, withoutLeaks} from '../../../helpers';
@@ -123,6 +124,9 @@ test('a new head is written as nodes, and the output bears its old name', async 
   expect(outputs.scores.tensorShape).toEqual({dim: [{size: '-1'}, {size: '2'}]});
 });
 
+const steps = () => tf.layers.reshape({targetShape: [9, 4]});
+const BIASED = {biasInitializer: tf.initializers.randomNormal({seed: 3})};
+
 /** Heads over features `[1, 3, 3, 4]`, of layers that ONNX files have too. */
 const HEADS: Record<string, () => tf.layers.Layer[]> = {
   'global average pooling': () => [tf.layers.globalAveragePooling2d({name: 'h'})],
@@ -157,6 +161,33 @@ const HEADS: Record<string, () => tf.layers.Layer[]> = {
     tf.layers.thresholdedReLU({theta: 0.3}),
     tf.layers.softmax({axis: -1}),
   ],
+  'an LSTM': () => [steps(), tf.layers.lstm({units: 3, ...BIASED})],
+  'a GRU that goes backwards': () => [steps(), tf.layers.gru({units: 3, goBackwards: true, ...BIASED})],
+  'sequences of a GRU that goes backwards': () => [
+    steps(),
+    tf.layers.gru({units: 3, goBackwards: true, returnSequences: true, recurrentActivation: 'sigmoid', ...BIASED}),
+  ],
+  'a simple RNN without a bias': () => [steps(), tf.layers.simpleRNN({units: 3, useBias: false, activation: 'relu'})],
+  'a stack of cells': () => [
+    steps(),
+    tf.layers.rnn({
+      cell: [tf.layers.lstmCell({units: 3, ...BIASED}), tf.layers.gruCell({units: 2, ...BIASED})],
+      returnSequences: true,
+    }),
+  ],
+  'both directions of an LSTM': () => [
+    steps(),
+    tf.layers.bidirectional({
+      layer: tf.layers.lstm({units: 3, returnSequences: true, ...BIASED}),
+      mergeMode: 'concat',
+    }),
+    tf.layers.bidirectional({layer: tf.layers.gru({units: 2, ...BIASED}), mergeMode: 'ave'}),
+  ],
+  'a GRU that resets after the product': () => {
+    const {layer} = registerResetAfterGRU();
+    const cls = tf.serialization.SerializationMap.getMap().classNameMap[layer]![0];
+    return [steps(), new cls({units: 3, returnSequences: true, ...BIASED}) as unknown as tf.layers.Layer];
+  },
   'a log softmax': () => [tf.layers.dense({units: 3, activation: 'logSoftmax' as 'softmax'})],
 };
 
@@ -192,6 +223,28 @@ test('heads of images of any size can be written, and imported again', async () 
   }
 });
 
+test('a recurrent head is written once for each step, for any number of sequences, and imported again', async () => {
+  const graph = await graphOf([input('x', [-1, 5, 4]), node('y', 'Relu', ['x'])], {});
+  const head = [tf.layers.lstm({units: 3, returnSequences: true}), tf.layers.gru({units: 2})];
+  const model = replaceHead(await fromGraphModel(graph), head, {after: 'y'});
+  stirFactors(model);
+  const written = await reloadedGraph(await toGraphModel(model, graph));
+  const again = await fromGraphModel(written);
+  for (const count of [1, 3]) {
+    const sequences = random([count, 5, 4], count);
+    const expected = numbers(model.predict(sequences) as tf.Tensor);
+    expect(numbers(outputsOf(written, {x: sequences})[0]!)).toBeAllClose(expected);
+    expect(numbers(again.predict(sequences) as tf.Tensor)).toBeAllClose(expected);
+  }
+});
+
+test('a recurrent head over a number of steps that is open is refused', async () => {
+  const graph = await graphOf([input('x', [-1, -1, 4]), node('y', 'Relu', ['x'])], {});
+  const head = [tf.layers.gru({units: 2, name: 'memory'})];
+  const model = replaceHead(await fromGraphModel(graph), head, {after: 'y'});
+  await expect(toGraphModel(model, graph)).rejects.toThrow('Layer "memory": The number of its steps is open');
+});
+
 test('a head computes the same bits as the operations of tfjs', async () => {
   const graph = await classifier();
   const body = await fromGraphModel(graph, {outputs: ['relu']});
@@ -211,11 +264,14 @@ test('a head computes the same bits as the operations of tfjs', async () => {
 test('layers that no nodes compute are refused by name, and so are models that are not of the graph', async () => {
   const graph = await classifier();
   const body = await fromGraphModel(graph, {outputs: ['relu']});
-  const steps = tf.layers.reshape({targetShape: [9, 4]});
-  const odd = replaceHead(body, [steps, tf.layers.lstm({units: 2, name: 'memory'})], {after: 'conv'});
+  const images = tf.layers.reshape({targetShape: [3, 3, 2, 2]});
+  const memory = tf.layers.convLstm2d({filters: 2, kernelSize: 1, name: 'memory'}) as tf.layers.Layer;
+  const odd = replaceHead(body, [images, memory], {after: 'conv'});
   const other = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
   await withoutLeaks(async () => {
-    await expect(toGraphModel(odd, graph)).rejects.toThrow(/Layer "memory": GraphModels lack the operation LSTM/);
+    await expect(toGraphModel(odd, graph)).rejects.toThrow(
+      /Layer "memory": GraphModels lack the operation ConstantOfShape/,
+    );
     await expect(toGraphModel(other, graph)).rejects.toThrow(/None of its layers is from the graph/);
     await expect(toGraphModel(body, graph, {dtype: 'uint8'} as object)).rejects.toThrow(/the update would be lost/);
   });
